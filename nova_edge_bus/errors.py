@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors of the bus; each message says what failed, on what, with which numbers, and a hint."""
+
+
+class EdgeBusError(Exception):
+    """Base of every error this package raises on its own account."""
+
+
+class ConfigurationError(EdgeBusError):
+    """An option or a transport URL cannot be used as it stands."""
+
+
+class ProtocolError(EdgeBusError):
+    """The other side sent bytes that are not this protocol."""
+
+
+class MessageTooLarge(EdgeBusError):
+    """A message exceeds the largest size that the wire carries."""
+
+
+class JournalError(EdgeBusError):
+    """The journal could not do what was asked of it."""
+
+
+class JournalFull(JournalError):
+    """The journal's byte quota, or the disk beneath it, has no room for the entry."""
+
+
+class JournalCorrupt(JournalError):
+    """The journal file fails SQLite's integrity check."""
+
+
+class JournalTooNew(JournalError):
+    """The journal was written by a newer version of this package."""
+
+
+class JournalLocked(JournalError):
+    """Another live process owns the journal."""

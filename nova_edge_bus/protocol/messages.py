@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The messages of the wire, version 1: one class a message, one table that numbers them.
+
+On the wire a message is the msgpack array ``[code, field, ...]`` with the fields in the order of
+its class. A field that holds ``None`` is packed as nil. New fields are only ever appended, so
+that a reader of an older version can ignore what it does not know.
+
+Ids: a *peer id* (8 random bytes) names one process for its life time and is where answers go; an
+*outbox id* (8 random bytes) names a journal for ever. The endpoint fills in ``reply_to`` and an
+absent ``outbox`` from the session that a message came by, so that a peer can speak only as itself.
+"""
+
+import enum
+import typing
+
+PROTOCOL_VERSION = 1
+
+
+class Kind(enum.IntEnum):
+    """What a delivery is, and so who owns it and what answers it."""
+
+    REQUEST = 1
+    """An unjournaled call: numbered by its peer, kept in memory, answered by REPLY."""
+    RECORD = 2
+    """A journaled call: the sender's until it is applied, answered by REPLY."""
+    COMMAND = 3
+    """A journaled cast or notification: the sender's until ACCEPT."""
+
+
+class Status(enum.IntEnum):
+    """What a REPLY carries."""
+
+    OK = 0
+    FAILURE = 1
+
+
+class Refusal(enum.IntEnum):
+    """Why a delivery was not taken. The sender still owns it."""
+
+    NO_ROUTE = 1
+    """The endpoint has no session of the peer that the delivery names."""
+    NOT_LISTENING = 2
+    """The peer is there, but none of its listeners takes this address (any more)."""
+    BUSY = 3
+    """A bounded queue on the way is full; try again later."""
+    FENCED = 4
+    """The outbox has been opened again since: the sender's epoch is over."""
+    EXPIRED = 5
+    """The delivery's deadline passed before it could be dispatched."""
+
+
+class Rejection(enum.IntEnum):
+    """Why an endpoint will not hold a session with a peer."""
+
+    VERSION = 1
+    FENCED = 2
+    FULL = 3
+
+
+class Consumer(typing.NamedTuple):
+    """One listener that takes the messages of an address, as ROUTES lists it."""
+
+    peer: bytes
+    listener: int
+    inbox: bytes
+    pool: str
+
+
+class Hello(typing.NamedTuple):
+    """Peer to endpoint, first of a session: who speaks, and how much it can be sent."""
+
+    oldest_version: int
+    newest_version: int
+    peer: bytes
+    outbox: bytes
+    epoch: int
+    nonce: bytes
+    host: str
+    service: str
+    window_messages: int
+    window_bytes: int
+
+
+class Welcome(typing.NamedTuple):
+    """Endpoint to peer: the session stands. ``heartbeat`` is in milliseconds."""
+
+    version: int
+    endpoint: bytes
+    heartbeat: int
+    window_messages: int
+    window_bytes: int
+
+
+class Reject(typing.NamedTuple):
+    """Endpoint to peer: no session, with a reason that an operator can read."""
+
+    code: int
+    text: str
+
+
+class Reset(typing.NamedTuple):
+    """Endpoint to peer: this session is not known here, begin again with HELLO."""
+
+
+class Ping(typing.NamedTuple):
+    """Either way, when nothing else was said for a heartbeat: answer with PONG."""
+
+    token: int
+
+
+class Pong(typing.NamedTuple):
+    """The answer to PING, with its token."""
+
+    token: int
+
+
+class Goodbye(typing.NamedTuple):
+    """Either way: the session ends now, on purpose."""
+
+    text: str
+
+
+class Credit(typing.NamedTuple):
+    """Either way: how much has been taken off this session since it began, cumulative."""
+
+    messages: int
+    size: int
+
+
+class Listen(typing.NamedTuple):
+    """Peer to endpoint: a listener takes these addresses, and fanouts to these topics."""
+
+    listener: int
+    addresses: list[str]
+    fanouts: list[str]
+    pool: str
+
+
+class Listening(typing.NamedTuple):
+    """Endpoint to peer: the listener is in the directory."""
+
+    listener: int
+
+
+class Unlisten(typing.NamedTuple):
+    """Peer to endpoint: the listener takes nothing more."""
+
+    listener: int
+
+
+class Lookup(typing.NamedTuple):
+    """Peer to endpoint: tell me the consumers of these addresses, now and when they change."""
+
+    addresses: list[str]
+
+
+class Routes(typing.NamedTuple):
+    """Endpoint to peer: the consumers of an address (each a :class:`Consumer`), maybe none.
+
+    The list begins at a different consumer for each peer that asks, so that senders which send
+    one message only still take turns.
+    """
+
+    address: str
+    consumers: list[typing.Any]
+
+
+class Forget(typing.NamedTuple):
+    """Peer to endpoint: changes of these addresses are of no interest any more."""
+
+    addresses: list[str]
+
+
+class Deliver(typing.NamedTuple):
+    """Sender to consumer: one call or one entry.
+
+    ``number`` is the seq of an entry or the number of a call, ``floor`` the lowest number of the
+    sender (per kind of numbering) that is not settled, ``after`` the number that must be done
+    before this one (0: none), ``remaining`` and ``monitor`` milliseconds (0: none). ``body`` is
+    opaque to all but driver and contracts.
+    """
+
+    to: bytes
+    listener: int
+    reply_to: bytes | None
+    outbox: bytes | None
+    epoch: int
+    kind: int
+    number: int
+    floor: int
+    after: int
+    group: str
+    address: str
+    remaining: int
+    monitor: int
+    body: bytes
+
+
+class Accept(typing.NamedTuple):
+    """Consumer to sender: these entries are durable here, and the consumer's from now on.
+
+    ``numbers`` is a list of inclusive ranges ``[first, last]``.
+    """
+
+    to: bytes
+    outbox: bytes
+    numbers: list[list[int]]
+
+
+class Reply(typing.NamedTuple):
+    """Consumer to sender: a call or a record has been applied, with what it returned."""
+
+    to: bytes
+    outbox: bytes
+    kind: int
+    number: int
+    status: int
+    body: bytes
+
+
+class Holding(typing.NamedTuple):
+    """Consumer to sender: still at work on these, do not send them again.
+
+    ``monitor`` is true when the server itself sent a call-monitor heartbeat.
+    """
+
+    to: bytes
+    outbox: bytes
+    kind: int
+    numbers: list[int]
+    monitor: bool
+
+
+class Refuse(typing.NamedTuple):
+    """Consumer or endpoint to sender: these were not taken, see :class:`Refusal`."""
+
+    to: bytes
+    outbox: bytes
+    kind: int
+    numbers: list[int]
+    code: int
+    text: str
+
+
+class Fanout(typing.NamedTuple):
+    """Sender to every listener of a topic that is there now; kept by nobody."""
+
+    sender: bytes | None
+    number: int
+    address: str
+    body: bytes
+
+
+class FanoutSent(typing.NamedTuple):
+    """Endpoint to sender: the fanout went to so many listeners."""
+
+    number: int
+    count: int
+
+
+Message = (
+    Hello
+    | Welcome
+    | Reject
+    | Reset
+    | Ping
+    | Pong
+    | Goodbye
+    | Credit
+    | Listen
+    | Listening
+    | Unlisten
+    | Lookup
+    | Routes
+    | Forget
+    | Deliver
+    | Accept
+    | Reply
+    | Holding
+    | Refuse
+    | Fanout
+    | FanoutSent
+)
+
+CODES: dict[type[Message], int] = {
+    Hello: 1,
+    Welcome: 2,
+    Reject: 3,
+    Reset: 4,
+    Ping: 5,
+    Pong: 6,
+    Goodbye: 7,
+    Credit: 8,
+    Listen: 16,
+    Listening: 17,
+    Unlisten: 18,
+    Lookup: 19,
+    Routes: 20,
+    Forget: 21,
+    Deliver: 32,
+    Accept: 33,
+    Reply: 34,
+    Holding: 35,
+    Refuse: 36,
+    Fanout: 37,
+    FanoutSent: 38,
+}
+
+CLASSES: dict[int, type[Message]] = {code: cls for cls, code in CODES.items()}
+
+CREDITED = frozenset({Deliver, Accept, Reply, Holding, Refuse, Fanout, FanoutSent})
+"""The messages that are sent on to others and so count against a session's credit."""
