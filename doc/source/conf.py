@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How sphinx builds the documentation."""
+
+import pathlib
+
+import nova_edge_bus
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Release notes are read out of the history, which a source archive does not have.
+HAS_HISTORY = (ROOT / ".git").exists()
+
+project = "nova-edge-bus"
+author = "the nova-edge-bus developers"
+project_copyright = author
+version = release = nova_edge_bus.__version__
+html_title = f"{project} {version}"
+
+extensions = ["reno.sphinxext"] if HAS_HISTORY else []
+exclude_patterns = [] if HAS_HISTORY else ["release-notes.rst"]
+html_theme = "furo"
+# A reference that leads nowhere is a warning, hence an error.
+nitpicky = True
