@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Child processes that log to a file and end with their parent; every wait is bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+# Runs between fork and exec, in an interpreter of its own: a preexec_fn would run in a fork of a
+# multi-threaded parent. The second test closes the gap between the fork and the prctl call.
+_DIE_WITH_PARENT = (
+    "import ctypes, os, signal, sys\n"
+    "ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"
+    "if os.getppid() != int(sys.argv[1]): os._exit(1)\n"
+    "os.execvp(sys.argv[2], sys.argv[2:])\n"
+)
+_POLL_SECONDS = 0.05
+
+
+class NotReadyError(Exception):
+    """A process ended, or did not become ready in time."""
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that was free a moment ago."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def accepts_connections(port: int) -> bool:
+    """Say whether something accepts TCP connections on a loopback port."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def wait_until(check: Callable[[], bool], seconds: float, what: str) -> None:
+    """Return as soon as check() is true.
+
+    :param seconds: how long to wait at most
+    :raises NotReadyError: when it is still false then
+    """
+    deadline = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > deadline:
+            raise NotReadyError(f"waited {seconds:g} s in vain for {what}")
+        time.sleep(_POLL_SECONDS)
+
+
+class Process:
+    """One child process and its descendants: a process group of its own, output in one log file.
+
+    The child is killed by the kernel when the *thread* that started it ends, so start it from a
+    thread that lives as long as the child shall.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: pathlib.Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Describe the process; start() makes it.
+
+        :param environment: variables to set on top of the parent's
+        """
+        self.name = name
+        self.command = list(command)
+        self.log = log
+        self._environment = dict(environment or {})
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the leader.
+
+        :raises NotReadyError: when the process was never started
+        """
+        if self._child is None:
+            raise NotReadyError(f"{self.name} was not started")
+        return self._child.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the leader runs (a frozen one counts as running)."""
+        return self._child is not None and self._child.poll() is None
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status of the leader, None while it runs."""
+        return None if self._child is None else self._child.poll()
+
+    def start(self) -> None:
+        """Start the process; its output is appended to the log."""
+        if self.alive:
+            raise NotReadyError(f"{self.name} runs already, pid {self.pid}")
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            self._child = subprocess.Popen(
+                [sys.executable, "-ISc", _DIE_WITH_PARENT, str(os.getpid()), *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self._environment},
+                start_new_session=True,
+            )
+
+    def wait_ready(self, check: Callable[[], bool], seconds: float) -> None:
+        """Return once check() is true.
+
+        :raises NotReadyError: when the process ends before, or time is up; the text carries the
+            end of the log
+        """
+
+        def ready_or_dead() -> bool:
+            return not self.alive or check()
+
+        try:
+            wait_until(ready_or_dead, seconds, f"{self.name} to be ready")
+        except NotReadyError as error:
+            raise NotReadyError(f"{error}; {self._log_tail()}") from None
+        if not self.alive:
+            raise NotReadyError(f"{self.name} ended with {self.returncode}; {self._log_tail()}")
+
+    def stop(self, grace_seconds: float = 15.0) -> bool:
+        """End the process group: SIGTERM, and SIGKILL after the grace. Return once it is gone.
+
+        :returns: whether the leader ended by itself within the grace
+        """
+        if self._child is None:
+            return True
+        self.thaw()
+        if self.alive:
+            os.kill(self.pid, signal.SIGTERM)
+        try:
+            self._child.wait(timeout=grace_seconds)
+            graceful = True
+        except subprocess.TimeoutExpired:
+            graceful = False
+        self.kill()
+        return graceful
+
+    def kill(self) -> None:
+        """Send SIGKILL to the whole group and return once the leader is reaped."""
+        self._signal_group(signal.SIGKILL)
+        if self._child is not None:
+            self._child.wait()
+
+    def freeze(self) -> None:
+        """Stop the whole group in its tracks: sockets stay open, nothing answers."""
+        self._signal_group(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen group run on."""
+        self._signal_group(signal.SIGCONT)
+
+    def children(self) -> list[int]:
+        """Return the process ids of the leader's own children, such as a service's workers."""
+        listing = pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(pid) for pid in listing.read_text().split()]
+
+    def log_text(self) -> str:
+        """Return all that the process has written so far."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def _log_tail(self, lines: int = 15) -> str:
+        tail = "\n".join(self.log_text().splitlines()[-lines:])
+        return f"the end of {self.log}:\n{tail}"
+
+    def _signal_group(self, signum: signal.Signals) -> None:
+        if self._child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._child.pid, signum)

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real nova on loopback: placement, nova-api, scheduler, conductor and computes from PyPI."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import sys
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import requests
+
+from tests.nova import config
+from tests.nova import database
+from tests.nova.bus import Bus
+from tests.nova.client import NovaClient
+from tests.nova.config import Options
+from tests.nova.database import Databases
+from tests.nova.database import MariadbDatabases
+from tests.nova.database import SqliteDatabases
+from tests.nova.hypervisor import Hypervisor
+from tests.nova.processes import Process
+from tests.nova.processes import free_port
+from tests.nova.processes import wait_until
+from tests.nova.relay import Relay
+from tests.nova.rest_stub import RestStub
+from tests.nova.rpc_trace import ENVIRONMENT_VARIABLE
+
+FLAVORS = {"small": (1, 256, 1), "large": (2, 512, 2)}
+_START_SECONDS = 120
+
+
+class Compute:
+    """One compute host: its nova-compute, its link to the bus and its hypervisor."""
+
+    def __init__(self, host: str, state: pathlib.Path, process: Process, relay: Relay) -> None:
+        """Put the parts together; the stack makes them."""
+        self.host = host
+        self.state = state
+        self.process = process
+        self.relay = relay
+        self.rpc_trace = state / "rpc-trace.jsonl"
+
+    @property
+    def hypervisor(self) -> Hypervisor:
+        """The host's domains, to look at or to change behind nova's back."""
+        return Hypervisor(self.state / "hypervisor")
+
+
+class NovaStack:
+    """All processes of a small nova. Use as a context manager, or call start() and stop()."""
+
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        bus: Bus,
+        *,
+        computes: int = 2,
+        backend: str = "sqlite",
+        concurrency: str = "threading",
+        conductor_workers: int = 2,
+        options: Options | None = None,
+        compute_options: Options | None = None,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Describe the stack; start() runs it.
+
+        :param workdir: configuration, logs, databases, journals and domains are kept in it
+        :param backend: sqlite, or mariadb for the server on 127.0.0.1:3306
+        :param concurrency: threading or eventlet, for all nova services
+        :param options: configuration on top of what all nova services get
+        :param compute_options: the same for the computes alone
+        :param progress: told in a word or two what is being done
+        """
+        self.workdir = workdir.resolve()
+        self.bus = bus
+        self.computes: list[Compute] = []
+        self._compute_count = computes
+        self._concurrency = concurrency
+        self._conductor_workers = conductor_workers
+        self._options = options or {}
+        self._compute_options = compute_options or {}
+        self._progress = progress
+        self.databases: Databases = (
+            MariadbDatabases() if backend == "mariadb" else SqliteDatabases(self.workdir / "db")
+        )
+        self._stub = RestStub()
+        self._placement_port = free_port()
+        self._api_port = free_port()
+        self.placement = self._wsgi("placement", "placement.wsgi.api", self._placement_port)
+        self.api = self._wsgi("nova-api", "nova.wsgi.osapi_compute", self._api_port)
+        self.scheduler = self._service("nova-scheduler")
+        self.conductor = self._service("nova-conductor")
+        self.client = NovaClient(self.api_url)
+        self._undo = contextlib.ExitStack()
+
+    @property
+    def api_url(self) -> str:
+        """Where nova-api answers."""
+        return f"http://127.0.0.1:{self._api_port}"
+
+    @property
+    def placement_url(self) -> str:
+        """Where placement answers."""
+        return f"http://127.0.0.1:{self._placement_port}"
+
+    @property
+    def processes(self) -> Sequence[Process]:
+        """All processes, the bus's own included."""
+        controllers = (self.placement, self.api, self.scheduler, self.conductor)
+        return (*self.bus.processes, *controllers, *(each.process for each in self.computes))
+
+    def __enter__(self) -> NovaStack:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Run everything and return when servers can be booted.
+
+        :raises NotReadyError: when a part does not come up; everything is stopped again
+        """
+        with contextlib.ExitStack() as undo:
+            self._start_bus_and_rest(undo)
+            self._start_controllers(undo)
+            self._start_computes(undo)
+            self._progress("host discovery")
+            self._discover_hosts()
+            for name, (vcpus, ram_mb, disk_gb) in FLAVORS.items():
+                self.client.create_flavor(name, vcpus, ram_mb, disk_gb)
+            self._undo = undo.pop_all()
+
+    def stop(self) -> None:
+        """Stop everything in the reverse order; what is in the workdir stays."""
+        self._undo.close()
+
+    def compute(self, host: str) -> Compute:
+        """Return the compute of that name."""
+        return next(each for each in self.computes if each.host == host)
+
+    def start_compute(self, compute: Compute) -> None:
+        """Start a nova-compute again, and return when it serves and the API says it is up.
+
+        :raises NotReadyError: when it does not
+        """
+        _start(compute.process)
+        wait_until(lambda: self._is_up(compute), _START_SECONDS, f"{compute.host} to be up")
+
+    def start_conductor(self) -> None:
+        """Start nova-conductor again, and return when all its workers serve.
+
+        :raises NotReadyError: when they do not
+        """
+        _start(self.conductor, self._conductor_workers)
+
+    def _start_bus_and_rest(self, undo: contextlib.ExitStack) -> None:
+        self._progress("bus")
+        undo.callback(self.bus.stop)
+        self.bus.start(self.workdir)
+        self._stub.start()
+        undo.callback(self._stub.stop)
+        self._progress("databases")
+        undo.callback(self.databases.drop)
+        self.databases.create(self.bus.url(self.bus.addresses))
+
+    def _start_controllers(self, undo: contextlib.ExitStack) -> None:
+        self._progress("placement, nova-api, scheduler, conductor")
+        self._configure_controllers()
+        processes = (self.placement, self.conductor, self.scheduler, self.api)
+        for process in processes:
+            undo.callback(process.stop)
+            process.start()
+        self.placement.wait_ready(lambda: _answers(self.placement_url), _START_SECONDS)
+        _wait_joined(self.conductor, self._conductor_workers)
+        _wait_joined(self.scheduler)
+        self.api.wait_ready(lambda: _answers(self.api_url), _START_SECONDS)
+
+    def _start_computes(self, undo: contextlib.ExitStack) -> None:
+        for number in range(self._compute_count):
+            self.computes.append(self._make_compute(f"compute-{number}", undo))
+        self._progress(", ".join(each.host for each in self.computes))
+        for compute in self.computes:
+            undo.callback(compute.process.stop)
+            compute.process.start()
+        for compute in self.computes:
+            _wait_joined(compute.process)
+
+    def _make_compute(self, host: str, undo: contextlib.ExitStack) -> Compute:
+        relay = Relay(self.bus.addresses)
+        undo.callback(relay.stop)
+        relay.start()
+        state = self._state(host)
+        compute = Compute(
+            host,
+            state,
+            self._service(
+                "nova-compute", host, {ENVIRONMENT_VARIABLE: f"{state}/rpc-trace.jsonl"}
+            ),
+            relay,
+        )
+        self._configure(
+            host,
+            self.bus.url(relay.addresses),
+            config.compute(host),
+            self._compute_options,
+        )
+        return compute
+
+    def _configure_controllers(self) -> None:
+        url = self.bus.url(self.bus.addresses)
+        databases = config.databases(
+            self.databases.url("nova_api"), self.databases.url("nova_cell1")
+        )
+        # nova-conductor works on its cell's database, the others look the cells up
+        for name in ("nova-api", "nova-scheduler", "nova-conductor"):
+            self._configure(name, url, databases, config.controller(self._conductor_workers))
+        config.write_api_paste(self._state("nova-api") / "api-paste.ini")
+        config.write(
+            self._state("placement") / "placement.conf",
+            config.placement(self.databases.url("placement")),
+        )
+
+    def _configure(self, name: str, transport_url: str, *layers: Options) -> None:
+        state = self._state(name)
+        common = config.service(state, transport_url, self._stub.url, self.placement_url)
+        config.write(
+            state / "nova.conf",
+            config.merged(common, self.bus.options(state), *layers, self._options),
+        )
+
+    def _state(self, name: str) -> pathlib.Path:
+        state = self.workdir / name
+        state.mkdir(parents=True, exist_ok=True)
+        return state
+
+    def _service(
+        self, binary: str, name: str | None = None, environment: Mapping[str, str] | None = None
+    ) -> Process:
+        name = name or binary
+        arguments = [binary, "--config-file", str(self._state(name) / "nova.conf")]
+        return self._process(name, arguments, environment or {})
+
+    def _wsgi(self, name: str, module: str, port: int) -> Process:
+        directory = str(self._state(name))
+        environment = {"OS_NOVA_CONFIG_DIR": directory, "OS_PLACEMENT_CONFIG_DIR": directory}
+        return self._process(name, ["wsgi", f"{module}:application", str(port)], environment)
+
+    def _process(
+        self, name: str, arguments: Sequence[str], environment: Mapping[str, str]
+    ) -> Process:
+        return Process(
+            name,
+            [sys.executable, "-m", "tests.nova.service", *arguments],
+            self.workdir / "logs" / f"{name}.log",
+            {**config.environment(self._concurrency), **environment},
+        )
+
+    def _discover_hosts(self) -> None:
+        nova_conf = self._state("nova-conductor") / "nova.conf"
+        database.manage("nova-manage", nova_conf, "cell_v2", "discover_hosts")
+
+    def _is_up(self, compute: Compute) -> bool:
+        return any(
+            each["host"] == compute.host and each["state"] == "up"
+            for each in self.client.services()
+        )
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def _start(process: Process, workers: int = 1) -> None:
+    seen = len(process.log_text())
+    process.start()
+    _wait_joined(process, workers, seen)
+
+
+def _wait_joined(process: Process, workers: int = 1, seen: int = 0) -> None:
+    """Wait until each worker of a nova service has begun to serve RPC.
+
+    :param seen: how many characters of the log are from earlier runs
+    """
+    process.wait_ready(
+        lambda: process.log_text().count("Join ServiceGroup membership", seen) >= workers,
+        _START_SECONDS,
+    )
