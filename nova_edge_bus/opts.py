@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of the ``[edge_bus]`` section.
+
+Each can also stand in the query of the transport URL, which wins, and in the environment as
+``OS_EDGE_BUS__<OPTION>``.
+"""
+
+from oslo_config import cfg
+
+GROUP = "edge_bus"
+
+_edge_bus_opts = [
+    cfg.StrOpt(
+        "journal_dir",
+        default="/var/lib/nova/edge-bus",
+        help="Directory of the journals. It must be on a local disk, and is made with mode 0700 "
+        "when it does not exist. Several services and hosts may share it.",
+    ),
+    cfg.IntOpt(
+        "journal_max_bytes",
+        default=512 << 20,
+        min=1 << 20,
+        help="Largest size of one journal in bytes, its write-ahead log included. A full "
+        "journal makes calls and casts raise an error; nothing is dropped.",
+    ),
+    cfg.IntOpt(
+        "journal_retention",
+        default=3600,
+        min=0,
+        help="Seconds for which applied records are kept, so that they can be shipped again "
+        "when the database of the central site has to be restored to an earlier time. They make "
+        "room when the journal needs it.",
+    ),
+    cfg.FloatOpt(
+        "link_timeout",
+        default=5.0,
+        min=0.5,
+        help="Seconds of silence after which the link to an endpoint is taken for cut.",
+    ),
+    cfg.FloatOpt(
+        "consumer_grace",
+        default=10.0,
+        min=0.0,
+        help="Seconds for which an entry that a lost consumer may have received waits for that "
+        "consumer to come back, before another one gets it.",
+    ),
+    cfg.IntOpt(
+        "notification_ttl",
+        default=86400,
+        min=1,
+        help="Seconds for which a notification is kept while nobody listens for it. Expired "
+        "ones are counted.",
+    ),
+    cfg.StrOpt(
+        "compression",
+        default="zstd",
+        choices=["zstd", "none"],
+        help="How batches are compressed on the wire.",
+    ),
+    cfg.FloatOpt(
+        "linger",
+        default=5.0,
+        min=0.0,
+        help="Seconds for which a driver that is being closed waits for its outbox to drain. "
+        "What is left then stays in the journal and is shipped by the next process that opens "
+        "it.",
+    ),
+    cfg.FloatOpt(
+        "adoption_interval",
+        default=30.0,
+        min=1.0,
+        help="Seconds between two searches for journals of this host that have lost their "
+        "process and still hold entries.",
+    ),
+    cfg.StrOpt(
+        "listen",
+        default="",
+        help="Host an endpoint at this address, such as tcp://127.0.0.1:5570, inside the first "
+        "process of the service that can bind it; another process takes over when that one "
+        "ends. Empty: host none.",
+    ),
+    cfg.BoolOpt(
+        "allow_insecure",
+        default=False,
+        help="Allow connections beyond the loopback interface, which are not encrypted.",
+    ),
+]
+
+
+def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
+    """All options by section, for oslo-config-generator and for :func:`register`."""
+    return [(GROUP, list(_edge_bus_opts))]
+
+
+def register(conf: cfg.ConfigOpts) -> None:
+    """Register the options with *conf*; doing so twice does no harm."""
+    for group, options in list_opts():
+        conf.register_opts(options, group=group)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one driver object was told, as plain values that the layers below can use."""
+
+import dataclasses
+import ipaddress
+
+from nova_edge_bus import errors
+
+DEFAULT_PORT = 5570
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The options of :mod:`nova_edge_bus.opts` with the URL applied, and who this process is.
+
+    ``endpoints`` are ZeroMQ addresses (``tcp://HOST:PORT``) in the order of the URL.
+    """
+
+    endpoints: tuple[str, ...]
+    vhost: str
+    host: str
+    service: str
+    journal_dir: str
+    journal_max_bytes: int
+    journal_retention: int
+    link_timeout: float
+    consumer_grace: float
+    notification_ttl: int
+    compression: str
+    linger: float
+    adoption_interval: float
+    listen: str
+    allow_insecure: bool
+
+    @property
+    def link(self) -> str:
+        """The set of endpoints as one text: what entries are bound to in the journal."""
+        return ",".join(sorted(self.endpoints))
+
+
+def endpoint_address(hostname: str | None, port: int | None, *, allow_insecure: bool) -> str:
+    """The ZeroMQ address of an endpoint named in a URL.
+
+    :raises ConfigurationError: when no host is named, or when the connection would leave this
+        machine unencrypted without leave
+    """
+    if not hostname:
+        raise errors.ConfigurationError(
+            "the transport URL names no endpoint; write edgebus://HOST[:PORT][,HOST2...]/"
+        )
+    if not (allow_insecure or is_loopback(hostname)):
+        raise errors.ConfigurationError(
+            f"the connection to endpoint {hostname} would not be encrypted; this version has no "
+            "encryption yet: set [edge_bus] allow_insecure to use it on a network you trust"
+        )
+    bracketed = f"[{hostname}]" if ":" in hostname else hostname
+    return f"tcp://{bracketed}:{port or DEFAULT_PORT}"
+
+
+def is_loopback(hostname: str) -> bool:
+    """Tell whether *hostname* is this machine's loopback interface by its name or number."""
+    if hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(hostname).is_loopback
+    except ValueError:
+        return False
