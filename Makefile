@@ -49,6 +49,10 @@ format: $(INSTALLED) ## Mend what the style check would complain about
 docs: $(INSTALLED) ## Build the documentation into doc/build/html; a warning is an error
 	sphinx-build --quiet --fail-on-warning --fresh-env -b html doc/source doc/build/html
 
+.PHONY: sample
+sample: $(INSTALLED) ## Write etc/edge-bus.conf.sample anew from the options
+	oslo-config-generator --config-file etc/config-generator.conf
+
 .PHONY: demo
 demo: $(INSTALLED) ## Run a real nova on loopback over the bus
 	$(VENV)/bin/python -m tests.nova.demo

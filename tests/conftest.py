@@ -25,9 +25,9 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("nova-edge-bus")
 
 
-def _absent(server: str, address: str, error: Exception) -> NoReturn:
+def _missing(server: str, address: str, error: Exception) -> NoReturn:
     """Skip on a developer's machine; in CI a missing server would hide untested code."""
-    reason = f"{server} does not answer on {address}: {error!r}; install and start it"
+    reason = f"cannot use {server} on {address}: {error!r}; install and start it"
     if IN_CI:
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
@@ -43,7 +43,7 @@ def rabbitmq_url() -> str:
         ):
             pass
     except (OSError, amqp.AMQPError) as error:
-        _absent("RabbitMQ", address, error)
+        _missing("RabbitMQ", address, error)
     return f"rabbit://guest:guest@{address}/"
 
 
@@ -56,5 +56,5 @@ def mariadb_url() -> str:
             host=host, port=port, user="root", password="", connect_timeout=PROBE_SECONDS
         ).close()
     except (OSError, pymysql.MySQLError) as error:
-        _absent("MariaDB", f"{host}:{port}", error)
+        _missing("MariaDB", f"{host}:{port}", error)
     return f"mysql+pymysql://root@{host}:{port}/"

@@ -15,7 +15,7 @@ project_copyright = author
 version = release = nova_edge_bus.__version__
 html_title = f"{project} {version}"
 
-extensions = ["reno.sphinxext"] if HAS_HISTORY else []
+extensions = ["oslo_config.sphinxext", *(["reno.sphinxext"] if HAS_HISTORY else [])]
 exclude_patterns = [] if HAS_HISTORY else ["release-notes.rst"]
 html_theme = "furo"
 # A reference that leads nowhere is a warning, hence an error.
