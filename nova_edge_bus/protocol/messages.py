@@ -162,7 +162,7 @@ class Routes(typing.NamedTuple):
     """
 
     address: str
-    consumers: list[typing.Any]
+    consumers: list[Consumer]
 
 
 class Forget(typing.NamedTuple):
@@ -252,10 +252,10 @@ class Fanout(typing.NamedTuple):
 
 
 class FanoutSent(typing.NamedTuple):
-    """Endpoint to sender: the fanout went to so many listeners."""
+    """Endpoint to sender: the fanout was passed on to so many peers."""
 
     number: int
-    count: int
+    reached: int
 
 
 Message = (

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``nova-edge-bus endpoint``: run an endpoint in a process of its own."""
+
+import argparse
+import json
+import logging
+import resource
+import signal
+import sys
+import typing
+
+import zmq
+
+from nova_edge_bus.endpoint import server
+from nova_edge_bus.protocol import settings as limits
+from nova_edge_bus.transport import loop as loops
+
+_log = logging.getLogger(__name__)
+
+_OWN_DESCRIPTORS = 64
+"""Descriptors that the process needs beside one for each session."""
+
+
+def register(subparsers: typing.Any) -> None:
+    """Add the subcommand's parser."""
+    parser = subparsers.add_parser(
+        "endpoint",
+        help="run an endpoint, which peers dial",
+        description="Run an endpoint until SIGTERM or SIGINT. Logs go to stderr; once bound, "
+        "each address is printed to stdout.",
+    )
+    parser.add_argument(
+        "--listen",
+        action="append",
+        required=True,
+        metavar="tcp://ADDRESS:PORT",
+        help="address to listen on, may be repeated; port 0 takes a free one",
+    )
+    parser.add_argument(
+        "--allow-insecure",
+        action="store_true",
+        help="listen on addresses that are not loopback although this version neither encrypts "
+        "nor authenticates",
+    )
+    parser.add_argument(
+        "--max-sessions",
+        type=_positive,
+        default=limits.Settings().max_sessions,
+        metavar="N",
+        help="sessions held at most, and planned for (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the bound addresses as a JSON object"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal asks to stop.
+
+    :raises EndpointError: when an address cannot be listened on
+    """
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    _raise_descriptor_limit(args.max_sessions)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+    loop = loops.Loop()
+    endpoint = server.EndpointServer(
+        context,
+        loop,
+        args.listen,
+        settings=limits.Settings(max_sessions=args.max_sessions),
+        allow_insecure=args.allow_insecure,
+    )
+    try:
+        bound = endpoint.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: loop.stop())
+        _print_bound(bound, as_json=args.json)
+        loop.run()
+        _log.info("stopping: sessions=%s", endpoint.router.stats.sessions)
+    finally:
+        endpoint.stop()
+        loop.close()
+        context.term()
+    return 0
+
+
+def _print_bound(bound: list[str], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"listening": bound}), flush=True)
+    else:
+        for address in bound:
+            print(f"listening on {address}", flush=True)
+
+
+def _raise_descriptor_limit(max_sessions: int) -> None:
+    """Make room for the sessions, one descriptor each, as far as the system lets us."""
+    wanted = max_sessions + _OWN_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+        except (ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    elif soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = soft - _OWN_DESCRIPTORS
+    if room < max_sessions:
+        _log.warning(
+            "the limit of %s open files carries %s sessions, --max-sessions is %s; raise it "
+            "(LimitNOFILE= in systemd, 'ulimit -n')",
+            soft,
+            room,
+            max_sessions,
+        )
+    else:
+        _log.info("the limit of %s open files carries %s sessions", soft, room)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value

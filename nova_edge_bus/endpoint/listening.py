@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses to listen on: which are possible, which are safe, and what went wrong."""
+
+import errno
+import ipaddress
+
+from nova_edge_bus import errors
+
+
+class EndpointError(errors.EdgeBusError):
+    """An endpoint cannot listen as it was told to."""
+
+
+class AddressInUse(EndpointError):
+    """Another process listens there; it may be worth trying again later."""
+
+
+def split(address: str) -> tuple[str, int]:
+    """Take ``tcp://HOST:PORT`` apart; HOST is an IP address, ``localhost`` or ``*``.
+
+    :raises EndpointError: when *address* is something else
+    """
+    scheme, _, rest = address.partition("://")
+    host, _, port = rest.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if scheme != "tcp" or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise EndpointError(f"cannot listen on {address!r}: expected tcp://ADDRESS:PORT")
+    if bare not in ("localhost", "*"):
+        try:
+            version = ipaddress.ip_address(bare).version
+        except ValueError:
+            raise EndpointError(
+                f"cannot listen on {address!r}: {bare!r} is not an IP address of this host, "
+                "nor 'localhost', nor '*'"
+            ) from None
+        if (version == 6) != (bare != host):
+            raise EndpointError(
+                f"cannot listen on {address!r}: write an IPv6 address, and nothing else, in []"
+            )
+    return bare, int(port)
+
+
+def check_safe(address: str, *, allow_insecure: bool) -> None:
+    """Refuse an address that the network can reach, because nothing on it is encrypted.
+
+    :raises EndpointError: when *address* is not loopback and *allow_insecure* is not set
+    """
+    host, _ = split(address)
+    loopback = host == "localhost" or (host != "*" and ipaddress.ip_address(host).is_loopback)
+    if not loopback and not allow_insecure:
+        raise EndpointError(
+            f"will not listen on {address}: it is not loopback, and this version neither encrypts "
+            "nor authenticates; use a tunnel, or allow it with --allow-insecure "
+            "([edge_bus] allow_insecure)"
+        )
+
+
+def bind_error(address: str, number: int, text: str) -> EndpointError:
+    """The error for a bind that failed with the system's error *number*."""
+    if number == errno.EADDRINUSE:
+        return AddressInUse(
+            f"cannot listen on {address}: the address is in use; see 'ss -ltnp' for by whom"
+        )
+    if number in (errno.EADDRNOTAVAIL, errno.ENODEV):
+        return EndpointError(
+            f"cannot listen on {address}: this host has no such address; see 'ip address'"
+        )
+    if number == errno.EACCES:
+        return EndpointError(
+            f"cannot listen on {address}: permission denied; choose a port above 1023"
+        )
+    return EndpointError(f"cannot listen on {address}: {text}")

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The endpoint's socket: one ROUTER, whose packets a router core passes on."""
+
+import collections.abc
+import os
+import typing
+
+import zmq
+
+from nova_edge_bus import concurrency
+from nova_edge_bus.endpoint import listening
+from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.protocol import router
+from nova_edge_bus.protocol import session
+from nova_edge_bus.protocol import settings as limits
+from nova_edge_bus.transport import loop as loops
+
+_READS_A_TURN = 512
+_LINGER = 1000
+"""Milliseconds that the last words of a stopping endpoint may take to leave."""
+
+_BACKLOG = 4096
+_SEND_QUEUE = 2 * session.MAX_WINDOW
+_RECEIVE_QUEUE = 256
+
+_log = concurrency.NativeLogger(__name__)
+
+
+class EndpointServer:
+    """An endpoint as a service on a loop; begins with :meth:`start`, ends with :meth:`stop`.
+
+    :param context: whose sockets limit and I/O threads it uses
+    :param listen: addresses, ``tcp://HOST:PORT``; port 0 takes a free one
+    :param allow_insecure: listen on addresses that are not loopback, unencrypted
+    :raises EndpointError: when an address cannot or must not be listened on
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[typing.Any],
+        loop: loops.Loop,
+        listen: collections.abc.Sequence[str],
+        *,
+        settings: limits.Settings | None = None,
+        allow_insecure: bool = False,
+    ) -> None:
+        for address in listen:
+            listening.check_safe(address, allow_insecure=allow_insecure)
+        self._context = context
+        self._loop = loop
+        self._listen = list(listen)
+        self._socket: zmq.Socket[bytes] | None = None
+        self.router = router.Router(
+            os.urandom(session.ID_BYTES),
+            settings,
+            on_opened=_log_opened,
+            on_closed=_log_closed,
+        )
+
+    def start(self) -> list[str]:
+        """Bind, and be served by the loop from now on; give the addresses as bound.
+
+        May be tried again after it failed.
+
+        :raises AddressInUse: when another process listens there
+        :raises EndpointError: when an address cannot be bound for another reason
+        """
+        socket = self._make_socket()
+        bound = []
+        try:
+            for address in self._listen:
+                try:
+                    socket.bind(address)
+                except zmq.ZMQError as exc:
+                    number = exc.errno or 0
+                    raise listening.bind_error(address, number, exc.strerror) from None
+                bound.append(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+        except listening.EndpointError:
+            socket.close(0)
+            raise
+        self._socket = socket
+        self._loop.register(self)
+        return bound
+
+    def stop(self) -> None:
+        """Say GOODBYE on all sessions and close; called on the loop's thread or after its end.
+
+        Returns at once; the last words have a second to leave before the context ends.
+        """
+        if self._socket is None:
+            return
+        self._loop.unregister(self)
+        self.router.close("endpoint stops")
+        self._write()
+        self._socket.close(_LINGER)
+        self._socket = None
+
+    def sockets(self) -> list[zmq.Socket[bytes]]:
+        """See :class:`~nova_edge_bus.transport.loop.Service`."""
+        return [] if self._socket is None else [self._socket]
+
+    def on_readable(self, socket: zmq.Socket[bytes], now: float) -> None:
+        """See :class:`~nova_edge_bus.transport.loop.Service`."""
+        receive, take = socket.recv_multipart, self.router.receive
+        try:
+            for _ in range(_READS_A_TURN):
+                frames = receive(zmq.DONTWAIT)
+                if len(frames) == 2:
+                    take(frames[0], frames[1], now)
+        except zmq.Again:
+            pass
+
+    def next_deadline(self) -> float | None:
+        """See :class:`~nova_edge_bus.transport.loop.Service`."""
+        return self.router.next_deadline()
+
+    def tick(self, now: float) -> None:
+        """See :class:`~nova_edge_bus.transport.loop.Service`."""
+        self.router.tick(now)
+        self._write()
+
+    def _write(self) -> None:
+        assert self._socket is not None
+        send = self._socket.send_multipart
+        for key, packet in self.router.outgoing():
+            try:
+                send((key, packet), zmq.DONTWAIT)
+            except zmq.ZMQError as exc:
+                # EHOSTUNREACH: the connection is gone. EAGAIN: its queue is longer than its
+                # credit allows, so it has stopped reading what needs none.
+                if exc.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                    raise
+                self.router.unreachable(key, packet)
+
+    def _make_socket(self) -> zmq.Socket[bytes]:
+        socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        socket.setsockopt(zmq.SNDHWM, _SEND_QUEUE)
+        socket.setsockopt(zmq.RCVHWM, _RECEIVE_QUEUE)
+        socket.setsockopt(zmq.LINGER, _LINGER)
+        socket.setsockopt(zmq.MAXMSGSIZE, codec.MAX_PACKET)
+        socket.setsockopt(zmq.BACKLOG, _BACKLOG)
+        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        socket.setsockopt(zmq.IPV6, any("[" in address for address in self._listen))
+        return socket
+
+
+def _log_opened(hello: messages.Hello) -> None:
+    _log.info(
+        "session up: host=%s service=%s peer=%s outbox=%s epoch=%s",
+        hello.host,
+        hello.service,
+        hello.peer.hex(),
+        hello.outbox.hex(),
+        hello.epoch,
+    )
+
+
+def _log_closed(hello: messages.Hello, reason: str) -> None:
+    _log.info(
+        "session closed: host=%s service=%s peer=%s outbox=%s epoch=%s: %s",
+        hello.host,
+        hello.service,
+        hello.peer.hex(),
+        hello.outbox.hex(),
+        hello.epoch,
+        reason,
+    )

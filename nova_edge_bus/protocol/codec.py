@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packets: the one unit that a socket carries, as bytes to messages and back.
+
+A packet is one byte that names its encoding and then the msgpack array of its messages, which
+stands there as it is (0) or as one zstd frame (1).
+"""
+
+import collections.abc
+import enum
+
+import msgpack
+import zstandard
+
+from nova_edge_bus import errors
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.protocol import shapes
+
+MAX_PACKET = 16 * 1024 * 1024
+"""Bytes of a packet at most, both as it travels and as it is when unpacked."""
+
+_SMALLEST_COMPRESSED = 200
+_LEVEL = 1
+_FREE_EXPANSION = 1024 * 1024
+_MAX_RATIO = 256
+
+
+class Encoding(enum.IntEnum):
+    """The first byte of a packet."""
+
+    PLAIN = 0
+    ZSTD = 1
+
+
+class Codec:
+    """Encodes and decodes packets; keeps no state between them.
+
+    Not to be shared by threads: the compression contexts inside cannot be.
+
+    :param compress: whether :meth:`encode` may compress; :meth:`decode` reads both anyway
+    """
+
+    def __init__(self, *, compress: bool = True) -> None:
+        self._compress = compress
+        self._packer = msgpack.Packer(unicode_errors="replace")
+        self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._lists = 0
+
+    def encode(self, batch: collections.abc.Sequence[messages.Message]) -> bytes:
+        """Put messages into one packet.
+
+        :raises MessageTooLarge: when the packet would exceed :data:`MAX_PACKET`
+        """
+        codes = messages.CODES
+        plain: bytes = self._packer.pack([(codes[type(message)], *message) for message in batch])
+        size = len(plain)
+        if size >= MAX_PACKET:
+            raise errors.MessageTooLarge(
+                f"packet of {len(batch)} messages has {size} bytes, at most {MAX_PACKET} are sent"
+            )
+        if self._compress and size >= _SMALLEST_COMPRESSED:
+            packed = self._compressor.compress(plain)
+            if len(packed) < size - size // 16 and size <= _largest_expansion(len(packed)):
+                return b"\x01" + packed
+        return b"\x00" + plain
+
+    def decode(self, packet: bytes | memoryview) -> list[messages.Message]:
+        """Take a packet apart; messages with codes unknown here are left out.
+
+        :raises ProtocolError: when it is anything but a packet within the limits
+        """
+        if not 2 <= len(packet) <= MAX_PACKET:
+            raise errors.ProtocolError(f"packet has {len(packet)} bytes")
+        payload = memoryview(packet)[1:]
+        items = self._unpack(payload if packet[0] == 0 else self._decompress(packet[0], payload))
+        if type(items) is not list:
+            raise errors.ProtocolError("packet is not an array of messages")
+        batch: list[messages.Message] = []
+        by_code = shapes.BY_CODE
+        for item in items:
+            if type(item) is not list or not item:
+                raise errors.ProtocolError("packet holds something that is not a message")
+            code = item[0]
+            shape = by_code.get(code) if type(code) is int else None
+            if shape is not None:
+                batch.append(shape.read(item))
+            elif type(code) is not int:
+                raise errors.ProtocolError("message does not begin with its code")
+        return batch
+
+    def _decompress(self, encoding: int, payload: memoryview) -> bytes:
+        if encoding != Encoding.ZSTD:
+            raise errors.ProtocolError(f"packet has unknown encoding {encoding}")
+        try:
+            size = zstandard.frame_content_size(payload)
+            if not 0 <= size <= min(MAX_PACKET, _largest_expansion(len(payload))):
+                raise errors.ProtocolError(
+                    f"packet of {len(payload)} compressed bytes claims {size} unpacked bytes"
+                )
+            unpacked: bytes = self._decompressor.decompress(payload, allow_extra_data=False)
+        except zstandard.ZstdError as exc:
+            raise errors.ProtocolError(f"packet cannot be decompressed: {exc}") from None
+        return unpacked
+
+    def _unpack(self, payload: bytes | memoryview) -> object:
+        self._lists = 0
+        try:
+            return msgpack.unpackb(
+                payload,
+                list_hook=self._count_list,
+                max_str_len=shapes.MAX_TEXT_BYTES,
+                max_bin_len=shapes.MAX_BODY,
+                max_array_len=shapes.MAX_LIST,
+                max_map_len=0,
+                max_ext_len=0,
+            )
+        except (ValueError, TypeError, msgpack.UnpackException) as exc:
+            raise errors.ProtocolError(f"packet cannot be unpacked: {exc}") from None
+
+    def _count_list(self, value: list[object]) -> list[object]:
+        # An empty list is one byte on the wire and 56 in memory.
+        self._lists += 1
+        if self._lists > shapes.MAX_LISTS:
+            raise ValueError(f"more than {shapes.MAX_LISTS} arrays")
+        return value
+
+
+def _largest_expansion(compressed: int) -> int:
+    return max(_FREE_EXPANSION, _MAX_RATIO * compressed)

@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The endpoint without its socket: a directory of listeners and a forwarder between sessions.
+
+It owns no message. What it cannot pass on it refuses at once, what it has passed on it has
+forgotten; every buffer in it is bounded.
+"""
+
+import collections.abc
+import dataclasses
+import functools
+import heapq
+import itertools
+import typing
+
+from nova_edge_bus.protocol import codec as codecs
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.protocol import routes
+from nova_edge_bus.protocol import session as sessions
+from nova_edge_bus.protocol import settings as limits
+
+Key = routes.Key
+
+_PUSHES_A_TURN = 256
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Peer:
+    """One session that is up, with what is looked at for each message."""
+
+    key: Key
+    session: sessions.AcceptSession
+    hello: messages.Hello
+    id: bytes
+    outbox: bytes
+    pending: int = 0
+
+
+_Answer = messages.Accept | messages.Reply | messages.Holding | messages.Refuse
+
+
+class Router:
+    """Passes messages between the sessions of one endpoint.
+
+    :param endpoint: the endpoint's id, 8 random bytes
+    :param on_opened: told of each session that came up, with its HELLO
+    :param on_closed: told of each session that ended, with its HELLO and the reason
+    """
+
+    def __init__(
+        self,
+        endpoint: bytes,
+        settings: limits.Settings | None = None,
+        *,
+        on_opened: collections.abc.Callable[[messages.Hello], None] = lambda hello: None,
+        on_closed: collections.abc.Callable[[messages.Hello, str], None] = lambda hello, why: None,
+    ) -> None:
+        self.settings = settings or limits.Settings()
+        self.stats = limits.Stats()
+        self._on_opened = on_opened
+        self._on_closed = on_closed
+        self._codec = codecs.Codec()
+        self._welcome = messages.Welcome(
+            messages.PROTOCOL_VERSION,
+            endpoint,
+            round(self.settings.heartbeat * 1000),
+            self.settings.window_messages,
+            self.settings.window_bytes,
+        )
+        self._peers: dict[Key, _Peer] = {}
+        self._by_id: dict[bytes, _Peer] = {}
+        self._by_outbox: dict[bytes, _Peer] = {}
+        self._dirty: dict[Key, _Peer] = {}
+        self._farewells: list[tuple[Key, bytes]] = []
+        self._deadlines: list[tuple[float, int, _Peer]] = []
+        self._order = itertools.count()
+        self._push_at: float | None = None
+        self._routes = routes.RouteTable(
+            max_listeners=self.settings.max_listeners,
+            max_addresses=self.settings.max_addresses,
+            max_interests=self.settings.max_interests,
+        )
+        self._handlers: dict[
+            type[messages.Message], collections.abc.Callable[[_Peer, typing.Any], None]
+        ] = {
+            messages.Deliver: self._deliver,
+            messages.Accept: self._answer,
+            messages.Reply: self._answer,
+            messages.Holding: self._answer,
+            messages.Refuse: self._answer,
+            messages.Fanout: self._fanout,
+            messages.FanoutSent: self._ignore,
+            messages.Listen: self._listen,
+            messages.Unlisten: self._unlisten,
+            messages.Lookup: self._lookup,
+            messages.Forget: self._forget,
+        }
+
+    def receive(self, key: Key, packet: bytes | memoryview, now: float) -> None:
+        """Take a packet in from the connection *key*."""
+        self.stats.packets_in += 1
+        self.stats.bytes_in += len(packet)
+        peer = self._peers.get(key)
+        if peer is None:
+            self._greet(key, packet, now)
+        else:
+            inbound = peer.session.receive(packet, now)
+            self._take(peer, inbound)
+
+    def unreachable(self, key: Key, packet: bytes) -> None:
+        """Learn that the connection *key* is gone or stuck, and this packet with it."""
+        for message in self._codec.decode(packet):
+            if isinstance(message, messages.Deliver):
+                self._refuse_undelivered(message)
+        peer = self._peers.get(key)
+        if peer is not None:
+            peer.session.lose("connection lost")
+            self._remove(peer)
+
+    def outgoing(self) -> collections.abc.Iterator[tuple[Key, bytes]]:
+        """Packets to write now, each with its connection; once given they count as written."""
+        for key, push in self._routes.pushes(_PUSHES_A_TURN):
+            peer = self._peers[key]
+            peer.session.forward(push)
+            self._dirty[key] = peer
+        farewells, self._farewells = self._farewells, []
+        for key, packet in farewells:
+            yield key, self._count_out(packet)
+        dirty, self._dirty = self._dirty, {}
+        for key, peer in dirty.items():
+            packets = peer.session.outgoing()
+            self._count_pending(peer)
+            for packet in packets:
+                yield key, self._count_out(packet)
+
+    def tick(self, now: float) -> None:
+        """Do what time brings: heartbeats, the end of silent sessions, pushes of routes."""
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][0] <= now:
+            peer = heapq.heappop(deadlines)[2]
+            if self._peers.get(peer.key) is not peer:
+                continue
+            peer.session.tick(now)
+            if peer.session.closed:
+                self._remove(peer)
+            else:
+                self._dirty[peer.key] = peer
+                self._schedule(peer)
+        if self._routes.changed and self._push_at is None:
+            self._push_at = now + self.settings.push_delay
+        if self._push_at is not None and now >= self._push_at:
+            self._push_at = None
+            self._routes.schedule()
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`tick` and :meth:`outgoing` have something to do next."""
+        if self._dirty or self._farewells or self._routes.pushing:
+            return 0.0
+        if self._push_at is not None:
+            return self._push_at
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def close(self, text: str) -> None:
+        """End all sessions with GOODBYE; :meth:`outgoing` gives the last packets."""
+        for peer in list(self._peers.values()):
+            peer.session.close(text)
+            self._remove(peer)
+
+    # The beginning and the end of sessions
+
+    def _greet(self, key: Key, packet: bytes | memoryview, now: float) -> None:
+        session = sessions.AcceptSession(
+            self._welcome, functools.partial(self._admit, key), now=now, codec=self._codec
+        )
+        inbound = session.receive(packet, now)
+        if session.hello is None:
+            if session.rejection is not None:
+                self.stats.rejected[messages.Rejection(session.rejection).name] += 1
+            self._farewells.extend((key, packet) for packet in session.outgoing())
+            return
+        hello = session.hello
+        peer = _Peer(key, session, hello, hello.peer, hello.outbox)
+        self._peers[key] = self._by_id[peer.id] = self._dirty[key] = peer
+        if peer.outbox:
+            self._by_outbox[peer.outbox] = peer
+        self.stats.sessions = len(self._peers)
+        self.stats.sessions_ever += 1
+        self._schedule(peer)
+        self._on_opened(hello)
+        self._take(peer, inbound)
+
+    def _admit(self, key: Key, hello: messages.Hello) -> messages.Reject | None:
+        former = self._by_id.get(hello.peer)
+        holder = self._by_outbox.get(hello.outbox)
+        if holder is not None and not _succeeds(hello, holder.hello):
+            return messages.Reject(
+                messages.Rejection.FENCED,
+                f"outbox {hello.outbox.hex()} epoch {hello.epoch} is fenced: "
+                f"epoch {holder.hello.epoch} is open at {holder.hello.host}",
+            )
+        gone = {peer.key for peer in (former, holder) if peer is not None}
+        if len(self._peers) - len(gone) >= self.settings.max_sessions:
+            return messages.Reject(
+                messages.Rejection.FULL,
+                f"endpoint holds {len(self._peers)} sessions, at most "
+                f"{self.settings.max_sessions}; raise --max-sessions",
+            )
+        if former is not None:
+            former.session.lose("replaced by a new session of the same peer")
+            self._remove(former)
+        if holder is not None and holder is not former:
+            holder.session.close(f"outbox opened again with epoch {hello.epoch}")
+            self._remove(holder)
+        return None
+
+    def _take(self, peer: _Peer, inbound: list[messages.Message]) -> None:
+        handlers = self._handlers
+        for message in inbound:
+            handlers[type(message)](peer, message)
+        session = peer.session
+        session.consumed_all()
+        if session.closed:
+            self._remove(peer)
+        else:
+            self._dirty[peer.key] = peer
+
+    def _remove(self, peer: _Peer) -> None:
+        """Take a closed session out; what it was still to be sent is refused to the senders."""
+        if self._peers.get(peer.key) is not peer:
+            return
+        del self._peers[peer.key]
+        self._dirty.pop(peer.key, None)
+        if self._by_id.get(peer.id) is peer:
+            del self._by_id[peer.id]
+        if self._by_outbox.get(peer.outbox) is peer:
+            del self._by_outbox[peer.outbox]
+        self._routes.drop(peer.key)
+        self.stats.sessions = len(self._peers)
+        session = peer.session
+        self._farewells.extend((peer.key, packet) for packet in session.outgoing())
+        self._count_pending(peer)
+        for message in session.undelivered:
+            if isinstance(message, messages.Deliver):
+                self._refuse_undelivered(message)
+        self._on_closed(peer.hello, session.reason)
+
+    def _schedule(self, peer: _Peer) -> None:
+        deadline = peer.session.next_deadline()
+        if deadline is not None:
+            heapq.heappush(self._deadlines, (deadline, next(self._order), peer))
+
+    def _count_pending(self, peer: _Peer) -> None:
+        size = peer.session.backlog[1]
+        self.stats.pending_bytes += size - peer.pending
+        peer.pending = size
+
+    def _count_out(self, packet: bytes) -> bytes:
+        self.stats.packets_out += 1
+        self.stats.bytes_out += len(packet)
+        return packet
+
+    # Messages from peers, one method a kind
+
+    def _deliver(self, peer: _Peer, message: messages.Deliver) -> None:
+        target = self._by_id.get(message.to)
+        if target is None:
+            self._refuse(peer, message, messages.Refusal.NO_ROUTE, "peer is not here")
+        elif not self._has_room(target, 1):
+            self._refuse(peer, message, messages.Refusal.BUSY, "too much is pending for the peer")
+        else:
+            self.stats.delivered += 1
+            if message.reply_to != peer.id or message.outbox is None:
+                sender = (peer.id, message.outbox or peer.outbox)
+                message = messages.Deliver._make(message[:2] + sender + message[4:])
+            self._forward(target, message)
+
+    def _answer(self, peer: _Peer, message: _Answer) -> None:
+        target = self._by_id.get(message.to)
+        if target is None or not self._has_room(target, 2):
+            self.stats.answers_dropped += 1
+        else:
+            self.stats.answered += 1
+            self._forward(target, message)
+
+    def _fanout(self, peer: _Peer, message: messages.Fanout) -> None:
+        copy = message._replace(sender=peer.id)
+        count = 0
+        for key in self._routes.fanout_keys(message.address):
+            target = self._peers[key]
+            if self._has_room(target, 1):
+                self._forward(target, copy)
+                count += 1
+        self.stats.fanned_out += count
+        self._reply(peer, messages.FanoutSent(message.number, count))
+
+    def _ignore(self, peer: _Peer, message: messages.FanoutSent) -> None:
+        """A peer has no reason to send this; it is credited, so it is let pass."""
+
+    def _listen(self, peer: _Peer, message: messages.Listen) -> None:
+        try:
+            self._routes.listen(peer.key, peer.id, peer.outbox, message)
+        except routes.LimitExceeded as exc:
+            peer.session.close(f"limit exceeded: {exc}")
+        else:
+            peer.session.forward(messages.Listening(message.listener))
+
+    def _unlisten(self, peer: _Peer, message: messages.Unlisten) -> None:
+        self._routes.unlisten(peer.key, message.listener)
+
+    def _lookup(self, peer: _Peer, message: messages.Lookup) -> None:
+        try:
+            for address in message.addresses:
+                peer.session.forward(self._routes.lookup(peer.key, address))
+        except routes.LimitExceeded as exc:
+            peer.session.close(f"limit exceeded: {exc}")
+
+    def _forget(self, peer: _Peer, message: messages.Forget) -> None:
+        for address in message.addresses:
+            self._routes.forget(peer.key, address)
+
+    def _has_room(self, target: _Peer, share: int) -> bool:
+        count, size = target.session.backlog
+        settings = self.settings
+        return (
+            count < share * settings.pending_messages
+            and size < share * settings.pending_bytes
+            and self.stats.pending_bytes < share * settings.pending_bytes_total
+        )
+
+    def _forward(self, target: _Peer, message: messages.Message) -> None:
+        target.session.forward(message)
+        self._count_pending(target)
+        self._dirty[target.key] = target
+
+    def _reply(self, peer: _Peer, message: messages.Refuse | messages.FanoutSent) -> None:
+        if self._has_room(peer, 2):
+            self._forward(peer, message)
+        else:
+            self.stats.answers_dropped += 1
+
+    def _refuse(
+        self, sender: _Peer, message: messages.Deliver, code: messages.Refusal, text: str
+    ) -> None:
+        self.stats.refused[code.name] += 1
+        outbox = message.outbox or sender.outbox
+        refusal = messages.Refuse(sender.id, outbox, message.kind, [message.number], code, text)
+        self._reply(sender, refusal)
+
+    def _refuse_undelivered(self, message: messages.Deliver) -> None:
+        sender = self._by_id.get(message.reply_to or b"")
+        if sender is not None:
+            self._refuse(sender, message, messages.Refusal.NO_ROUTE, "peer has left")
+
+
+def _succeeds(hello: messages.Hello, holder: messages.Hello) -> bool:
+    """Tell whether a journal may take over from the session that has the same outbox id."""
+    if hello.epoch == holder.epoch:
+        return hello.nonce == holder.nonce
+    return hello.epoch > holder.epoch

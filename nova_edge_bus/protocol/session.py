@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two sides of a session: handshake, liveness and credit, without any I/O.
+
+A session lives as long as the connection it was made for. Whoever owns one passes in the packets
+that arrive and the time, and writes out the packets that :meth:`Session.outgoing` gives. A closed
+session stays closed; its owner makes a new one, and ships again what its journal still holds.
+"""
+
+import collections
+import collections.abc
+import enum
+import typing
+
+from nova_edge_bus import errors
+from nova_edge_bus.protocol import codec as codecs
+from nova_edge_bus.protocol import credit
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.protocol import shapes
+
+BATCH_BYTES = 256 * 1024
+"""A packet is ended when it has grown beyond this weight."""
+
+OLDEST_VERSION = 1
+"""The oldest protocol version that this side still speaks."""
+
+ID_BYTES = 8
+"""Bytes of a peer id and of an outbox id."""
+
+MAX_WINDOW = 2048
+"""Messages outstanding at most, whatever window the other side announces."""
+
+
+class State(enum.Enum):
+    """Where a session stands."""
+
+    GREETING = "greeting"
+    UP = "up"
+    CLOSED = "closed"
+
+
+class Event(enum.Enum):
+    """What moves a session to another state."""
+
+    WELCOME = "WELCOME heard"
+    HELLO = "HELLO heard and admitted"
+    REJECT = "REJECT heard or said"
+    RESET = "RESET heard or said"
+    GOODBYE = "GOODBYE heard"
+    SILENCE = "nothing heard for too long"
+    VIOLATION = "the other side broke the protocol"
+    CLOSE = "closed by its owner"
+    LOSS = "the connection is gone"
+
+
+_ENDINGS: dict[tuple[State, Event], State] = {
+    (state, event): State.CLOSED
+    for state in (State.GREETING, State.UP)
+    for event in Event
+    if event not in (Event.WELCOME, Event.HELLO, Event.REJECT)
+}
+
+DIAL_TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.GREETING, Event.WELCOME): State.UP,
+    (State.GREETING, Event.REJECT): State.CLOSED,
+    **_ENDINGS,
+}
+"""Every move of the peer's side."""
+
+ACCEPT_TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.GREETING, Event.HELLO): State.UP,
+    (State.GREETING, Event.REJECT): State.CLOSED,
+    **_ENDINGS,
+}
+"""Every move of the endpoint's side."""
+
+TO_PEER: frozenset[type[messages.Message]] = frozenset({messages.Listening, messages.Routes})
+"""The directory messages that an endpoint sends and a peer's owner gets."""
+
+TO_ENDPOINT: frozenset[type[messages.Message]] = frozenset(
+    {messages.Listen, messages.Unlisten, messages.Lookup, messages.Forget}
+)
+"""The directory messages that a peer sends and an endpoint's owner gets."""
+
+
+class Session:
+    """What both sides have in common.
+
+    :param window: messages and bytes that the other side may have on its way to this one
+    :param now: seconds of a monotonic clock, as everywhere here
+    """
+
+    _transitions: typing.ClassVar[dict[tuple[State, Event], State]]
+    _owners: typing.ClassVar[frozenset[type[messages.Message]]]
+
+    def __init__(self, codec: codecs.Codec, window: tuple[int, int], now: float) -> None:
+        self.state = State.GREETING
+        self.reason = ""
+        self.rejection: int | None = None
+        self.heard = now
+        self.undelivered: list[messages.Message] = []
+        self._codec = codec
+        self._pinged: float | None = None
+        self._pings = 0
+        self._receive_window = credit.ReceiveWindow(*window)
+        self._send_window = credit.SendWindow()
+        self._control: list[messages.Message] = []
+        self._early: list[messages.Message] = []
+        self._waiting: collections.deque[tuple[int, messages.Message]] = collections.deque()
+        self._waiting_bytes = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session has ended."""
+        return self.state is State.CLOSED
+
+    @property
+    def backlog(self) -> tuple[int, int]:
+        """Messages and bytes that are queued and wait for credit or the next write."""
+        return len(self._waiting), self._waiting_bytes
+
+    def queue(self, message: messages.Message) -> None:
+        """Send a message when the session is up and has credit; a closed session drops it.
+
+        Credited messages keep their order among themselves.
+
+        :raises MessageTooLarge: when it exceeds what the wire carries
+        """
+        shapes.check_size(message)
+        self.forward(message)
+
+    def forward(self, message: messages.Message) -> None:
+        """As :meth:`queue`, for a message that has come off the wire and so is known to fit."""
+        if self.closed:
+            return
+        if type(message) in messages.CREDITED:
+            size = credit.weight(message)
+            self._waiting.append((size, message))
+            self._waiting_bytes += size
+        elif self.state is State.UP:
+            self._control.append(message)
+        else:
+            self._early.append(message)
+
+    def outgoing(self) -> list[bytes]:
+        """Packets to write now; once given they count as written.
+
+        A closed session gives what it had left to say, once.
+        """
+        batch = self._control
+        if batch:
+            self._control = []
+        if self.state is State.UP and self._receive_window.due:
+            batch.append(self._receive_window.report())
+        if not batch and not (self._waiting and self._send_window.open):
+            return []
+        return list(self._packets(batch))
+
+    def _packets(self, batch: list[messages.Message]) -> collections.abc.Iterator[bytes]:
+        size = 0
+        current: list[messages.Message] = []
+        for weight, message in self._writable(batch):
+            current.append(message)
+            size += weight
+            if size >= BATCH_BYTES or len(current) == shapes.MAX_LIST:
+                yield self._codec.encode(current)
+                size, current = 0, []
+        if current:
+            yield self._codec.encode(current)
+
+    def _writable(
+        self, batch: list[messages.Message]
+    ) -> collections.abc.Iterator[tuple[int, messages.Message]]:
+        last_words = batch.pop() if self.state is State.CLOSED else None
+        for message in batch:
+            yield credit.weight(message), message
+        waiting, window = self._waiting, self._send_window
+        while waiting and window.open:
+            weight, message = waiting.popleft()
+            self._waiting_bytes -= weight
+            window.spend(weight)
+            yield weight, message
+        if last_words is not None:
+            self._drop_waiting()
+            yield credit.OVERHEAD, last_words
+
+    def receive(self, packet: bytes | memoryview, now: float) -> list[messages.Message]:
+        """Take a packet in; give the messages in it that are for the session's owner.
+
+        Anything that is not allowed closes the session, see :attr:`state` and :attr:`reason`.
+        """
+        if self.closed:
+            return []
+        self.heard = now
+        self._pinged = None
+        try:
+            batch = self._codec.decode(packet)
+        except errors.ProtocolError as exc:
+            self._violated(str(exc))
+            return []
+        return self._sort(batch)
+
+    def _sort(self, batch: list[messages.Message]) -> list[messages.Message]:
+        """Act on what is for the session, give what is for its owner."""
+        inbound: list[messages.Message] = []
+        for message in batch:
+            if type(message) in messages.CREDITED:
+                if not self._arrived(message):
+                    break
+                inbound.append(message)
+            elif type(message) in self._owners and self.state is State.UP:
+                inbound.append(message)
+            else:
+                self._handle(message)
+                if self.closed:
+                    break
+        return inbound
+
+    def _arrived(self, message: messages.Message) -> bool:
+        if self.state is not State.UP:
+            self._unexpected(message)
+            return False
+        if not self._receive_window.arrived(credit.weight(message)):
+            self._violated("credit exceeded")
+            return False
+        return True
+
+    def consumed(self, message: messages.Message) -> None:
+        """Return credit for a message that :meth:`receive` gave and that its owner has taken."""
+        if type(message) in messages.CREDITED:
+            self._receive_window.taken(credit.weight(message))
+
+    def consumed_all(self) -> None:
+        """Return credit for everything that :meth:`receive` has ever given."""
+        self._receive_window.all_taken()
+
+    def close(self, text: str) -> None:
+        """End the session on purpose; what has credit is still written, then GOODBYE."""
+        if not self.closed:
+            self._move(Event.CLOSE, text, messages.Goodbye(text))
+
+    def lose(self, text: str) -> None:
+        """End the session because its connection is gone; nothing is written any more."""
+        if not self.closed:
+            self._move(Event.LOSS, text)
+
+    def tick(self, now: float) -> None:
+        """Notice silence: ask with PING at first, then close the session."""
+        if self.closed or now < self._deadline():
+            return
+        if self._pinged is None and self.state is State.UP:
+            self._pings += 1
+            self._pinged = now
+            self._control.append(messages.Ping(self._pings))
+        else:
+            silence = now - self.heard
+            text = f"silent: nothing heard for {silence:.1f} s"
+            self._move(Event.SILENCE, text, messages.Goodbye(text))
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`tick` has something to do next, unless a packet comes first."""
+        return None if self.closed else self._deadline()
+
+    def _deadline(self) -> float:
+        interval, patience = self._timing()
+        if self._pinged is not None:
+            return self._pinged + patience
+        if self.state is State.GREETING:
+            return self.heard + interval + patience
+        return self.heard + interval
+
+    def _timing(self) -> tuple[float, float]:
+        """Seconds of silence until PING, and from there until the session is closed."""
+        raise NotImplementedError
+
+    def _move(
+        self, event: Event, text: str = "", last_words: messages.Message | None = None
+    ) -> None:
+        self.state = self._transitions[self.state, event]
+        if self.state is State.CLOSED:
+            self.reason = text
+            if event is not Event.CLOSE:
+                self._drop_waiting()
+            self._early.clear()
+            self._control = [last_words] if last_words is not None else []
+        else:
+            self._control.extend(self._early)
+            self._early.clear()
+
+    def _drop_waiting(self) -> None:
+        self.undelivered.extend(message for _, message in self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def _violated(self, text: str) -> None:
+        reason = f"protocol error: {text}"
+        self._move(Event.VIOLATION, reason, messages.Goodbye(reason))
+
+    def _unexpected(self, message: messages.Message) -> None:
+        self._violated(f"unexpected {type(message).__name__} while {self.state.value}")
+
+    def _handle(self, message: messages.Message) -> None:
+        """Take a message that is for the session itself."""
+        if isinstance(message, messages.Goodbye):
+            self._move(Event.GOODBYE, f"the other side said goodbye: {message.text}")
+        elif self.state is not State.UP:
+            self._unexpected(message)
+        elif isinstance(message, messages.Ping):
+            self._control.append(messages.Pong(message.token))
+        elif isinstance(message, messages.Credit):
+            if not self._send_window.returned(message):
+                self._violated("credit returned for more than was sent")
+        elif not isinstance(message, messages.Pong):
+            self._unexpected(message)
+
+
+class DialSession(Session):
+    """The peer's side; HELLO is the first thing that :meth:`outgoing` gives.
+
+    :param hello: who this peer is, with its receive window
+    :param link_timeout: seconds of silence that the link may have
+    """
+
+    _transitions = DIAL_TRANSITIONS
+    _owners = TO_PEER
+
+    def __init__(
+        self, hello: messages.Hello, *, link_timeout: float, now: float, codec: codecs.Codec
+    ) -> None:
+        super().__init__(codec, (hello.window_messages, hello.window_bytes), now)
+        shapes.check_size(hello)
+        self.hello = hello
+        self.welcome: messages.Welcome | None = None
+        self.urgent = False
+        self._link_timeout = link_timeout
+        self._control.append(hello)
+
+    def _timing(self) -> tuple[float, float]:
+        interval = self._link_timeout / 3
+        if self.welcome is not None and not self.urgent:
+            return max(interval, self.welcome.heartbeat / 1000), 2 * interval
+        return interval, 2 * interval
+
+    def _handle(self, message: messages.Message) -> None:
+        if isinstance(message, messages.Reset):
+            self._move(Event.RESET, "reset: the endpoint does not know this session")
+        elif self.state is State.GREETING and isinstance(message, messages.Welcome):
+            self._welcomed(message)
+        elif self.state is State.GREETING and isinstance(message, messages.Reject):
+            self.rejection = message.code
+            self._move(Event.REJECT, f"rejected: {message.text}")
+        else:
+            super()._handle(message)
+
+    def _welcomed(self, welcome: messages.Welcome) -> None:
+        if not self.hello.oldest_version <= welcome.version <= self.hello.newest_version:
+            self._violated(f"endpoint chose version {welcome.version}, which was not offered")
+            return
+        self.welcome = welcome
+        self._send_window.grant(min(welcome.window_messages, MAX_WINDOW), welcome.window_bytes)
+        self._move(Event.WELCOME)
+
+
+class AcceptSession(Session):
+    """The endpoint's side; the first packet decides whether it comes up at all.
+
+    :param welcome: what to answer to HELLO; its version is the newest spoken here
+    :param admit: looks at a HELLO and gives the rejection, if it is not to be admitted
+    """
+
+    _transitions = ACCEPT_TRANSITIONS
+    _owners = TO_ENDPOINT
+
+    def __init__(
+        self,
+        welcome: messages.Welcome,
+        admit: collections.abc.Callable[[messages.Hello], messages.Reject | None],
+        *,
+        now: float,
+        codec: codecs.Codec,
+    ) -> None:
+        super().__init__(codec, (welcome.window_messages, welcome.window_bytes), now)
+        self.hello: messages.Hello | None = None
+        self._welcome = welcome
+        self._admit = admit
+
+    def _timing(self) -> tuple[float, float]:
+        interval = 1.5 * self._welcome.heartbeat / 1000
+        return interval, max(interval, 5.0)
+
+    def _handle(self, message: messages.Message) -> None:
+        if self.state is State.GREETING and isinstance(message, messages.Hello):
+            self._greeted(message)
+        else:
+            super()._handle(message)
+
+    def _greeted(self, hello: messages.Hello) -> None:
+        if len(hello.peer) != ID_BYTES or len(hello.outbox) not in (0, ID_BYTES):
+            self._violated(f"ids of a HELLO have {ID_BYTES} bytes")
+            return
+        rejection = self._judge(hello)
+        if rejection is not None:
+            self.rejection = rejection.code
+            self._move(Event.REJECT, f"rejected: {rejection.text}", rejection)
+            return
+        self.hello = hello
+        self._send_window.grant(min(hello.window_messages, MAX_WINDOW), hello.window_bytes)
+        version = min(hello.newest_version, self._welcome.version)
+        self._control.append(self._welcome._replace(version=version))
+        self._move(Event.HELLO)
+
+    def _judge(self, hello: messages.Hello) -> messages.Reject | None:
+        newest = self._welcome.version
+        if min(hello.newest_version, newest) >= max(hello.oldest_version, OLDEST_VERSION):
+            return self._admit(hello)
+        return messages.Reject(
+            messages.Rejection.VERSION,
+            f"endpoint speaks versions {OLDEST_VERSION} to {newest}, "
+            f"peer {hello.oldest_version} to {hello.newest_version}",
+        )
+
+    def _unexpected(self, message: messages.Message) -> None:
+        if self.state is State.GREETING:
+            text = f"reset: {type(message).__name__} before HELLO"
+            self._move(Event.RESET, text, messages.Reset())
+        else:
+            super()._unexpected(message)
