@@ -106,6 +106,15 @@ def test_installed_wheel_is_imported_and_knows_its_version(
     assert (site_packages / f"nova_edge_bus-{version}.dist-info").is_dir()
 
 
+def test_installed_command_runs(
+    installed: tuple[pathlib.Path, pathlib.Path], tmp_path: pathlib.Path
+) -> None:
+    python, site_packages = installed
+    printed = run(python.with_name("nova-edge-bus"), "--version", cwd=tmp_path)
+    (info,) = site_packages.glob("nova_edge_bus-*.dist-info")
+    assert printed.split()[-1] == info.stem.partition("-")[2]
+
+
 def test_setup_cfg_names_the_project_the_way_devstack_reads_it() -> None:
     name = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"]
     assert f"name = {name}" in (ROOT / "setup.cfg").read_text().splitlines()
