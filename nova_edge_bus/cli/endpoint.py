@@ -99,13 +99,17 @@ def _raise_descriptor_limit(max_sessions: int) -> None:
     """Make room for the sessions, one descriptor each, as far as the system lets us."""
     wanted = max_sessions + _OWN_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < wanted:
+    if hard == resource.RLIM_INFINITY:
+        attempts = [(max(soft, wanted), hard)]
+    else:
+        attempts = [(max(hard, wanted), max(hard, wanted)), (hard, hard)]
+    for limits_wanted in attempts:
         try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits_wanted)
+            break
         except (ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    elif soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            # Only root may raise the hard limit, and only to the system's own.
+            continue
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     room = soft - _OWN_DESCRIPTORS
     if room < max_sessions:

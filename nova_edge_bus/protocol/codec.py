@@ -36,18 +36,20 @@ class Codec:
 
     Not to be shared by threads: the compression contexts inside cannot be.
 
-    :param compress: whether :meth:`encode` may compress; :meth:`decode` reads both anyway
+    :param compress: whether :meth:`encode` may compress at all
     """
 
     def __init__(self, *, compress: bool = True) -> None:
-        self._compress = compress
+        self.compress = compress
         self._packer = msgpack.Packer(unicode_errors="replace")
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
         self._decompressor = zstandard.ZstdDecompressor()
         self._lists = 0
 
-    def encode(self, batch: collections.abc.Sequence[messages.Message]) -> bytes:
-        """Put messages into one packet.
+    def encode(
+        self, batch: collections.abc.Sequence[messages.Message], *, compress: bool = True
+    ) -> bytes:
+        """Put messages into one packet, compressed where that makes it smaller.
 
         :raises MessageTooLarge: when the packet would exceed :data:`MAX_PACKET`
         """
@@ -58,7 +60,7 @@ class Codec:
             raise errors.MessageTooLarge(
                 f"packet of {len(batch)} messages has {size} bytes, at most {MAX_PACKET} are sent"
             )
-        if self._compress and size >= _SMALLEST_COMPRESSED:
+        if compress and self.compress and size >= _SMALLEST_COMPRESSED:
             packed = self._compressor.compress(plain)
             if len(packed) < size - size // 16 and size <= _largest_expansion(len(packed)):
                 return b"\x01" + packed

@@ -10,28 +10,40 @@ cumulative, so that a lost or late one costs nothing but time.
 from nova_edge_bus.protocol import messages
 
 OVERHEAD = 64
-"""Bytes that every message counts for beside its body."""
+"""Bytes that every message counts for beside its texts, lists and body."""
 
 _PER_NUMBER = 8
-_PER_CONSUMER = 128
-
-_WITH_BODY = (messages.Deliver, messages.Reply, messages.Fanout)
+_PER_CONSUMER = 64
 
 
 def weight(message: messages.Message) -> int:
-    """Bytes that a message counts for in windows and buffers; both sides count the same."""
-    if isinstance(message, _WITH_BODY):
+    """Bytes that a message counts for in windows and buffers; both sides count the same.
+
+    A text counts for its characters, so the bytes of a message are at most four times this.
+    """
+    if isinstance(message, messages.Deliver):
+        return OVERHEAD + len(message.body) + len(message.group) + len(message.address)
+    if isinstance(message, messages.Reply):
         return OVERHEAD + len(message.body)
+    return OVERHEAD + _rest(message)
+
+
+def _rest(message: messages.Message) -> int:
     match message:
-        case messages.Accept() | messages.Holding() | messages.Refuse():
-            return OVERHEAD + _PER_NUMBER * len(message.numbers)
+        case messages.Fanout():
+            return len(message.body) + len(message.address)
+        case messages.Accept() | messages.Holding():
+            return _PER_NUMBER * len(message.numbers)
+        case messages.Refuse():
+            return _PER_NUMBER * len(message.numbers) + len(message.text)
         case messages.Routes():
-            return OVERHEAD + _PER_CONSUMER * len(message.consumers)
+            pools = sum(len(consumer.pool) for consumer in message.consumers)
+            return len(message.address) + _PER_CONSUMER * len(message.consumers) + pools
         case messages.Lookup() | messages.Forget():
-            return OVERHEAD + sum(map(len, message.addresses))
+            return sum(map(len, message.addresses))
         case messages.Listen():
-            return OVERHEAD + sum(map(len, message.addresses)) + sum(map(len, message.fanouts))
-    return OVERHEAD
+            return sum(map(len, message.addresses)) + sum(map(len, message.fanouts))
+    return 0
 
 
 class SendWindow:

@@ -67,7 +67,11 @@ class Consumer(typing.NamedTuple):
 
 
 class Hello(typing.NamedTuple):
-    """Peer to endpoint, first of a session: who speaks, and how much it can be sent."""
+    """Peer to endpoint, first of a session: who speaks, and how much it can be sent.
+
+    ``outbox`` is empty for a peer without a journal. ``compress`` tells whether the peer wants
+    compressed packets, which pays where the link is narrower than the processors are slow.
+    """
 
     oldest_version: int
     newest_version: int
@@ -79,6 +83,7 @@ class Hello(typing.NamedTuple):
     service: str
     window_messages: int
     window_bytes: int
+    compress: bool = True
 
 
 class Welcome(typing.NamedTuple):

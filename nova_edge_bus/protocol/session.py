@@ -8,7 +8,6 @@ session stays closed; its owner makes a new one, and ships again what its journa
 
 import collections
 import collections.abc
-import enum
 import typing
 
 from nova_edge_bus import errors
@@ -16,9 +15,13 @@ from nova_edge_bus.protocol import codec as codecs
 from nova_edge_bus.protocol import credit
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import shapes
+from nova_edge_bus.protocol import states
+
+State = states.State
+Event = states.Event
 
 BATCH_BYTES = 256 * 1024
-"""A packet is ended when it has grown beyond this weight."""
+"""The weight of a packet at most, unless a single message is heavier."""
 
 OLDEST_VERSION = 1
 """The oldest protocol version that this side still speaks."""
@@ -29,49 +32,6 @@ ID_BYTES = 8
 MAX_WINDOW = 2048
 """Messages outstanding at most, whatever window the other side announces."""
 
-
-class State(enum.Enum):
-    """Where a session stands."""
-
-    GREETING = "greeting"
-    UP = "up"
-    CLOSED = "closed"
-
-
-class Event(enum.Enum):
-    """What moves a session to another state."""
-
-    WELCOME = "WELCOME heard"
-    HELLO = "HELLO heard and admitted"
-    REJECT = "REJECT heard or said"
-    RESET = "RESET heard or said"
-    GOODBYE = "GOODBYE heard"
-    SILENCE = "nothing heard for too long"
-    VIOLATION = "the other side broke the protocol"
-    CLOSE = "closed by its owner"
-    LOSS = "the connection is gone"
-
-
-_ENDINGS: dict[tuple[State, Event], State] = {
-    (state, event): State.CLOSED
-    for state in (State.GREETING, State.UP)
-    for event in Event
-    if event not in (Event.WELCOME, Event.HELLO, Event.REJECT)
-}
-
-DIAL_TRANSITIONS: dict[tuple[State, Event], State] = {
-    (State.GREETING, Event.WELCOME): State.UP,
-    (State.GREETING, Event.REJECT): State.CLOSED,
-    **_ENDINGS,
-}
-"""Every move of the peer's side."""
-
-ACCEPT_TRANSITIONS: dict[tuple[State, Event], State] = {
-    (State.GREETING, Event.HELLO): State.UP,
-    (State.GREETING, Event.REJECT): State.CLOSED,
-    **_ENDINGS,
-}
-"""Every move of the endpoint's side."""
 
 TO_PEER: frozenset[type[messages.Message]] = frozenset({messages.Listening, messages.Routes})
 """The directory messages that an endpoint sends and a peer's owner gets."""
@@ -99,6 +59,7 @@ class Session:
         self.heard = now
         self.undelivered: list[messages.Message] = []
         self._codec = codec
+        self._compress = codec.compress
         self._pinged: float | None = None
         self._pings = 0
         self._receive_window = credit.ReceiveWindow(*window)
@@ -159,13 +120,13 @@ class Session:
         size = 0
         current: list[messages.Message] = []
         for weight, message in self._writable(batch):
+            if current and (size + weight > BATCH_BYTES or len(current) == shapes.MAX_LIST):
+                yield self._codec.encode(current, compress=self._compress)
+                size, current = 0, []
             current.append(message)
             size += weight
-            if size >= BATCH_BYTES or len(current) == shapes.MAX_LIST:
-                yield self._codec.encode(current)
-                size, current = 0, []
         if current:
-            yield self._codec.encode(current)
+            yield self._codec.encode(current, compress=self._compress)
 
     def _writable(
         self, batch: list[messages.Message]
@@ -316,11 +277,11 @@ class Session:
 class DialSession(Session):
     """The peer's side; HELLO is the first thing that :meth:`outgoing` gives.
 
-    :param hello: who this peer is, with its receive window
+    :param hello: who this peer is, with its receive window; ``compress`` follows the codec
     :param link_timeout: seconds of silence that the link may have
     """
 
-    _transitions = DIAL_TRANSITIONS
+    _transitions = states.DIAL_TRANSITIONS
     _owners = TO_PEER
 
     def __init__(
@@ -328,11 +289,11 @@ class DialSession(Session):
     ) -> None:
         super().__init__(codec, (hello.window_messages, hello.window_bytes), now)
         shapes.check_size(hello)
-        self.hello = hello
+        self.hello = hello._replace(compress=codec.compress)
         self.welcome: messages.Welcome | None = None
         self.urgent = False
         self._link_timeout = link_timeout
-        self._control.append(hello)
+        self._control.append(self.hello)
 
     def _timing(self) -> tuple[float, float]:
         interval = self._link_timeout / 3
@@ -367,7 +328,7 @@ class AcceptSession(Session):
     :param admit: looks at a HELLO and gives the rejection, if it is not to be admitted
     """
 
-    _transitions = ACCEPT_TRANSITIONS
+    _transitions = states.ACCEPT_TRANSITIONS
     _owners = TO_ENDPOINT
 
     def __init__(
@@ -403,6 +364,7 @@ class AcceptSession(Session):
             self._move(Event.REJECT, f"rejected: {rejection.text}", rejection)
             return
         self.hello = hello
+        self._compress = hello.compress
         self._send_window.grant(min(hello.window_messages, MAX_WINDOW), hello.window_bytes)
         version = min(hello.newest_version, self._welcome.version)
         self._control.append(self._welcome._replace(version=version))

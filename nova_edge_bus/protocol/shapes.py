@@ -31,6 +31,9 @@ MAX_INT = 2**63 - 1
 MAX_LIST = 4096
 """Elements of a list at most, and messages of a packet."""
 
+MAX_LIST_TEXT = 1024 * 1024
+"""Characters of all texts of a list at most."""
+
 MAX_LISTS = 16384
 """Lists of a packet at most, the messages themselves included."""
 
@@ -160,7 +163,17 @@ def check_size(message: messages.Message) -> None:
                 raise errors.MessageTooLarge(
                     f"{name} cannot carry a {field} of {len(value)} bytes, at most {limit}"
                 )
-        if isinstance(value, list) and len(value) > MAX_LIST:
-            raise errors.MessageTooLarge(
-                f"{name} cannot carry {len(value)} {field}, at most {MAX_LIST}"
-            )
+        if isinstance(value, list):
+            _check_list_size(name, field, value)
+
+
+def _check_list_size(name: str, field: str, values: list[typing.Any]) -> None:
+    if len(values) > MAX_LIST:
+        raise errors.MessageTooLarge(
+            f"{name} cannot carry {len(values)} {field}, at most {MAX_LIST}"
+        )
+    characters = sum(len(value) for value in values if isinstance(value, str))
+    if characters > MAX_LIST_TEXT:
+        raise errors.MessageTooLarge(
+            f"{name} cannot carry {field} of {characters} characters, at most {MAX_LIST_TEXT}"
+        )

@@ -17,6 +17,9 @@ from nova_edge_bus import concurrency
 _LONGEST_WAIT = 1.0
 """Seconds: a signal that arrives just before the poll is acted on after this at the latest."""
 
+_PAUSE_AFTER_ERROR = 0.1
+"""Seconds: an error that comes back every turn must not take a whole processor."""
+
 _log = concurrency.NativeLogger(__name__)
 
 _Socket = zmq.Socket[bytes]
@@ -142,4 +145,5 @@ class Loop:
         try:
             call(*args)
         except Exception:
+            concurrency.native.time.sleep(_PAUSE_AFTER_ERROR)
             _log.error("%s failed", getattr(call, "__qualname__", call))
