@@ -77,11 +77,12 @@ def service(state: pathlib.Path, transport_url: str, stub_url: str, placement_ur
             "compute_driver": COMPUTE_DRIVER,
             "my_ip": "127.0.0.1",
             # nova waits this long for running requests at SIGTERM, 180 s by default
-            "graceful_shutdown_timeout": 15,
-            "manager_shutdown_timeout": 5,
-            "default_log_levels": "amqp=WARN,sqlalchemy=WARN,oslo.messaging=INFO,"
-            "oslo_messaging=INFO,oslo_policy=INFO,routes.middleware=INFO,stevedore=WARN,"
-            "urllib3.connectionpool=WARN,keystoneauth=INFO,glanceclient=WARN,"
+            "graceful_shutdown_timeout": 45,
+            "manager_shutdown_timeout": 30,
+            "log_options": False,
+            "default_log_levels": "amqp=ERROR,sqlalchemy=WARN,oslo.messaging=INFO,"
+            "oslo_messaging=INFO,oslo_policy=INFO,routes.middleware=INFO,stevedore=CRITICAL,"
+            "urllib3.connectionpool=WARN,keystoneauth=INFO,neutronclient=ERROR,"
             "oslo_concurrency.lockutils=INFO,oslo_db=INFO",
         },
         "oslo_concurrency": {"lock_path": state / "locks"},
@@ -89,6 +90,7 @@ def service(state: pathlib.Path, transport_url: str, stub_url: str, placement_ur
         "neutron": rest(stub_url),
         "glance": rest(stub_url),
         "vnc": {"enabled": False},
+        "quota": {"driver": "nova.quota.NoopQuotaDriver"},
         "workarounds": {"disable_rootwrap": True},
     }
 

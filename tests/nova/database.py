@@ -64,7 +64,7 @@ class Databases(abc.ABC):
 
     @abc.abstractmethod
     def drop(self) -> None:
-        """Remove the databases."""
+        """Remove what is kept outside the stack's own directory."""
 
     def _cached_template(self) -> pathlib.Path:
         versions = [f"{each}-{importlib.metadata.version(each)}" for each in _VERSIONED]
@@ -115,16 +115,14 @@ class SqliteDatabases(Databases):
         return f"sqlite:///{self._path(name)}"
 
     def drop(self) -> None:
-        for name in NAMES:
-            for path in self._directory.glob(f"{name}.sqlite*"):
-                path.unlink()
+        pass
 
     def _path(self, name: str) -> pathlib.Path:
         return self._directory / f"{name}.sqlite"
 
     def _create_empty(self, name: str) -> None:
-        with contextlib.closing(sqlite3.connect(self._path(name))) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
+        self._path(name).unlink(missing_ok=True)
+        self._use_wal(name)
 
     def _save(self, name: str, copy: pathlib.Path) -> None:
         with (
@@ -135,7 +133,11 @@ class SqliteDatabases(Databases):
 
     def _restore(self, name: str, copy: pathlib.Path) -> None:
         shutil.copy(copy, self._path(name))
-        self._create_empty(name)
+        self._use_wal(name)
+
+    def _use_wal(self, name: str) -> None:
+        with contextlib.closing(sqlite3.connect(self._path(name))) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
 
 
 class MariadbDatabases(Databases):

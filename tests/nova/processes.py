@@ -143,9 +143,7 @@ class Process:
         """
         if self._child is None:
             return True
-        self.thaw()
-        if self.alive:
-            os.kill(self.pid, signal.SIGTERM)
+        self.terminate()
         try:
             self._child.wait(timeout=grace_seconds)
             graceful = True
@@ -153,6 +151,12 @@ class Process:
             graceful = False
         self.kill()
         return graceful
+
+    def terminate(self) -> None:
+        """Ask the leader to end (SIGTERM) and return at once."""
+        self.thaw()
+        if self.alive:
+            os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """Send SIGKILL to the whole group and return once the leader is reaped."""

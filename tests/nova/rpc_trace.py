@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 ENVIRONMENT_VARIABLE = "NOVA_TEST_RPC_TRACE"
+FILE = "rpc-trace.jsonl"
 
 
 def install(path: str) -> None:

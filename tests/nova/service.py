@@ -41,7 +41,7 @@ def _prepare() -> None:
     from tests.nova import sqlite_writers
 
     sqlite_writers.install()
-    trace_file = os.environ.get("NOVA_TEST_RPC_TRACE")
+    trace_file = os.environ.get(rpc_trace.ENVIRONMENT_VARIABLE)
     if trace_file:
         rpc_trace.install(trace_file)
 

@@ -14,6 +14,7 @@ import requests
 
 from tests.nova import config
 from tests.nova import database
+from tests.nova import rpc_trace
 from tests.nova.bus import Bus
 from tests.nova.client import NovaClient
 from tests.nova.config import Options
@@ -26,10 +27,10 @@ from tests.nova.processes import free_port
 from tests.nova.processes import wait_until
 from tests.nova.relay import Relay
 from tests.nova.rest_stub import RestStub
-from tests.nova.rpc_trace import ENVIRONMENT_VARIABLE
 
 FLAVORS = {"small": (1, 256, 1), "large": (2, 512, 2)}
 _START_SECONDS = 120
+_STOP_SECONDS = 60
 
 
 class Compute:
@@ -41,7 +42,7 @@ class Compute:
         self.state = state
         self.process = process
         self.relay = relay
-        self.rpc_trace = state / "rpc-trace.jsonl"
+        self.rpc_trace = state / rpc_trace.FILE
 
     @property
     def hypervisor(self) -> Hypervisor:
@@ -50,7 +51,10 @@ class Compute:
 
 
 class NovaStack:
-    """All processes of a small nova. Use as a context manager, or call start() and stop()."""
+    """All processes of a small nova.
+
+    As a context manager it starts at the beginning and kills at the end.
+    """
 
     def __init__(
         self,
@@ -78,7 +82,7 @@ class NovaStack:
         self.bus = bus
         self.computes: list[Compute] = []
         self._compute_count = computes
-        self._concurrency = concurrency
+        self._environment = config.environment(concurrency)
         self._conductor_workers = conductor_workers
         self._options = options or {}
         self._compute_options = compute_options or {}
@@ -89,10 +93,15 @@ class NovaStack:
         self._stub = RestStub()
         self._placement_port = free_port()
         self._api_port = free_port()
-        self.placement = self._wsgi("placement", "placement.wsgi.api", self._placement_port)
-        self.api = self._wsgi("nova-api", "nova.wsgi.osapi_compute", self._api_port)
+        self.placement = self._wsgi(
+            "placement", "placement.wsgi.api", self._placement_port, config.environment()
+        )
+        self.api = self._wsgi(
+            "nova-api", "nova.wsgi.osapi_compute", self._api_port, self._environment
+        )
         self.scheduler = self._service("nova-scheduler")
         self.conductor = self._service("nova-conductor")
+        self._controllers = (self.placement, self.conductor, self.scheduler, self.api)
         self.client = NovaClient(self.api_url)
         self._undo = contextlib.ExitStack()
 
@@ -109,15 +118,15 @@ class NovaStack:
     @property
     def processes(self) -> Sequence[Process]:
         """All processes, the bus's own included."""
-        controllers = (self.placement, self.api, self.scheduler, self.conductor)
-        return (*self.bus.processes, *controllers, *(each.process for each in self.computes))
+        computes = (each.process for each in self.computes)
+        return (*self.bus.processes, *self._controllers, *computes)
 
     def __enter__(self) -> NovaStack:
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.kill()
 
     def start(self) -> None:
         """Run everything and return when servers can be booted.
@@ -134,8 +143,21 @@ class NovaStack:
                 self.client.create_flavor(name, vcpus, ram_mb, disk_gb)
             self._undo = undo.pop_all()
 
-    def stop(self) -> None:
-        """Stop everything in the reverse order; what is in the workdir stays."""
+    def stop(self) -> list[Process]:
+        """Stop everything gracefully, computes first; what is in the workdir stays.
+
+        :returns: the processes that had to be killed
+        """
+        stubborn: list[Process] = []
+        for tier in ([each.process for each in self.computes], self._controllers):
+            for process in tier:
+                process.terminate()
+            stubborn += [process for process in tier if not process.stop(_STOP_SECONDS)]
+        self.kill()
+        return stubborn
+
+    def kill(self) -> None:
+        """End everything at once; what is in the workdir stays, the databases go."""
         self._undo.close()
 
     def compute(self, host: str) -> Compute:
@@ -170,9 +192,8 @@ class NovaStack:
     def _start_controllers(self, undo: contextlib.ExitStack) -> None:
         self._progress("placement, nova-api, scheduler, conductor")
         self._configure_controllers()
-        processes = (self.placement, self.conductor, self.scheduler, self.api)
-        for process in processes:
-            undo.callback(process.stop)
+        for process in self._controllers:
+            undo.callback(process.kill)
             process.start()
         self.placement.wait_ready(lambda: _answers(self.placement_url), _START_SECONDS)
         _wait_joined(self.conductor, self._conductor_workers)
@@ -184,7 +205,7 @@ class NovaStack:
             self.computes.append(self._make_compute(f"compute-{number}", undo))
         self._progress(", ".join(each.host for each in self.computes))
         for compute in self.computes:
-            undo.callback(compute.process.stop)
+            undo.callback(compute.process.kill)
             compute.process.start()
         for compute in self.computes:
             _wait_joined(compute.process)
@@ -193,22 +214,9 @@ class NovaStack:
         relay = Relay(self.bus.addresses)
         undo.callback(relay.stop)
         relay.start()
-        state = self._state(host)
-        compute = Compute(
-            host,
-            state,
-            self._service(
-                "nova-compute", host, {ENVIRONMENT_VARIABLE: f"{state}/rpc-trace.jsonl"}
-            ),
-            relay,
-        )
-        self._configure(
-            host,
-            self.bus.url(relay.addresses),
-            config.compute(host),
-            self._compute_options,
-        )
-        return compute
+        url = self.bus.url(relay.addresses)
+        self._configure(host, url, config.compute(host), self._compute_options)
+        return Compute(host, self._state(host), self._service("nova-compute", host), relay)
 
     def _configure_controllers(self) -> None:
         url = self.bus.url(self.bus.addresses)
@@ -229,7 +237,7 @@ class NovaStack:
         common = config.service(state, transport_url, self._stub.url, self.placement_url)
         config.write(
             state / "nova.conf",
-            config.merged(common, self.bus.options(state), *layers, self._options),
+            config.merged(common, self.bus.options(state), self._options, *layers),
         )
 
     def _state(self, name: str) -> pathlib.Path:
@@ -237,17 +245,26 @@ class NovaStack:
         state.mkdir(parents=True, exist_ok=True)
         return state
 
-    def _service(
-        self, binary: str, name: str | None = None, environment: Mapping[str, str] | None = None
-    ) -> Process:
-        name = name or binary
-        arguments = [binary, "--config-file", str(self._state(name) / "nova.conf")]
-        return self._process(name, arguments, environment or {})
+    def _service(self, binary: str, host: str | None = None) -> Process:
+        name = host or binary
+        state = self._state(name)
+        return self._process(
+            name,
+            [binary, "--config-file", str(state / "nova.conf")],
+            {**self._environment, rpc_trace.ENVIRONMENT_VARIABLE: str(state / rpc_trace.FILE)},
+        )
 
-    def _wsgi(self, name: str, module: str, port: int) -> Process:
+    def _wsgi(self, name: str, module: str, port: int, environment: Mapping[str, str]) -> Process:
         directory = str(self._state(name))
-        environment = {"OS_NOVA_CONFIG_DIR": directory, "OS_PLACEMENT_CONFIG_DIR": directory}
-        return self._process(name, ["wsgi", f"{module}:application", str(port)], environment)
+        return self._process(
+            name,
+            ["wsgi", f"{module}:application", str(port)],
+            {
+                **environment,
+                "OS_NOVA_CONFIG_DIR": directory,
+                "OS_PLACEMENT_CONFIG_DIR": directory,
+            },
+        )
 
     def _process(
         self, name: str, arguments: Sequence[str], environment: Mapping[str, str]
@@ -256,7 +273,7 @@ class NovaStack:
             name,
             [sys.executable, "-m", "tests.nova.service", *arguments],
             self.workdir / "logs" / f"{name}.log",
-            {**config.environment(self._concurrency), **environment},
+            environment,
         )
 
     def _discover_hosts(self) -> None:
