@@ -29,13 +29,14 @@ class Event(enum.Enum):
 _ENDINGS: dict[tuple[State, Event], State] = {
     (state, event): State.CLOSED
     for state in (State.GREETING, State.UP)
-    for event in Event
-    if event not in (Event.WELCOME, Event.HELLO, Event.REJECT)
+    for event in (Event.GOODBYE, Event.SILENCE, Event.VIOLATION, Event.CLOSE, Event.LOSS)
 }
 
 DIAL_TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.GREETING, Event.WELCOME): State.UP,
     (State.GREETING, Event.REJECT): State.CLOSED,
+    (State.GREETING, Event.RESET): State.CLOSED,
+    (State.UP, Event.RESET): State.CLOSED,
     **_ENDINGS,
 }
 """Every move of the peer's side."""
@@ -43,6 +44,7 @@ DIAL_TRANSITIONS: dict[tuple[State, Event], State] = {
 ACCEPT_TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.GREETING, Event.HELLO): State.UP,
     (State.GREETING, Event.REJECT): State.CLOSED,
+    (State.GREETING, Event.RESET): State.CLOSED,
     **_ENDINGS,
 }
 """Every move of the endpoint's side."""
