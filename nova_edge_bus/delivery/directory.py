@@ -8,7 +8,8 @@ sender goes to the same inbox, which recognises what it has had before.
 
 import contextlib
 import dataclasses
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
+from collections.abc import Iterable
 from typing import Any
 
 from nova_edge_bus.protocol import messages

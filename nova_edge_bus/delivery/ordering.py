@@ -70,8 +70,7 @@ class Ordering:
         free = [
             parked
             for parked in group.parked
-            if parked.state is streams.State.PARKED
-            and (oldest is None or oldest > parked.held_by)
+            if parked.state is streams.State.PARKED and (oldest is None or oldest > parked.held_by)
         ]
         group.parked = [
             parked

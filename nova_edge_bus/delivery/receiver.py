@@ -40,6 +40,9 @@ class Port(typing.Protocol):
     def dispatch(self, item: origins.Inbound) -> None:
         """Hand *item* to the listener it names."""
 
+    def is_crowded(self, listener: int) -> bool:
+        """Tell whether *listener* has as much before it as it should."""
+
     def forget(self, origin: bytes, address: str, floor: int) -> None:
         """The inbox rows of this stream below *floor* will not be asked for again."""
 
@@ -64,9 +67,7 @@ class Receiver:
         self._homeless: list[origins.Inbound] = []
         self._acks: dict[tuple[bytes, bytes, object], list[int]] = {}
         self._floors: dict[tuple[bytes, str], int] = {}
-        self._fanouts: collections.OrderedDict[tuple[bytes, int], None] = (
-            collections.OrderedDict()
-        )
+        self._fanouts: collections.OrderedDict[tuple[bytes, int], None] = collections.OrderedDict()
 
     # This side.
 
@@ -258,6 +259,11 @@ class Receiver:
         if item.kind == messages.Kind.COMMAND:
             item.stage = origins.Stage.ACCEPTING
             self._port.accept(item)
+            return
+        listener = self._listener_for(item)
+        if listener is not None and self._port.is_crowded(listener):
+            del origin.items[item.number]
+            self._refuse(item, messages.Refusal.BUSY, "the listener has too much before it")
         else:
             self._admit(origin, item)
 

@@ -8,69 +8,20 @@ consumer by another endpoint; the consumer knows it by its number.
 """
 
 import collections
-import dataclasses
-import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from collections.abc import Sequence
 
 from nova_edge_bus.delivery import choice
 from nova_edge_bus.delivery import directory as directory_module
 from nova_edge_bus.delivery import ordering
 from nova_edge_bus.delivery import streams
+from nova_edge_bus.delivery import surroundings
 from nova_edge_bus.protocol import messages
 
 Key = tuple[bool, str]
 
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """Bounds and times of a sender; times in seconds.
-
-    ``ack_timeout``: ship again what was neither acknowledged nor reported as held for so long.
-    ``consumer_grace``: how long an item that a lost consumer may have had waits for it to come
-    back, before another consumer gets it.
-    """
-
-    window_messages: int = 256
-    window_bytes: int = 8 << 20
-    ack_timeout: float = 5.0
-    consumer_grace: float = 10.0
-
-
-class Port(typing.Protocol):
-    """What a sender asks of its surroundings; none of these may block."""
-
-    def can_transmit(self, endpoint: object) -> bool:
-        """Tell whether the link to *endpoint* is up and has credit."""
-
-    def transmit(self, endpoint: object, message: messages.Deliver) -> None:
-        """Write *message* to *endpoint*."""
-
-    def lookup(self, address: str) -> None:
-        """Ask the endpoints who takes *address*."""
-
-    def settle(self, seq: int, outcome: str) -> None:
-        """Write an outcome into the journal some time soon, then call :meth:`Sender.settled`."""
-
-    def pin(self, pins: list[tuple[int, bytes]]) -> None:
-        """Write ``(seq, inbox)`` into the journal, then call :meth:`Sender.pinned`."""
-
-    def load(self, key: str, after: int) -> None:
-        """Read the next unsettled entries of a stream, then call :meth:`Sender.loaded`."""
-
-    def expand(self, item: streams.Item, pools: set[str]) -> None:
-        """Replace a notification by one copy for each pool, then :meth:`Sender.expanded`."""
-
-    def answer(self, item: streams.Item, status: int, body: bytes) -> None:
-        """A call or a record has its reply."""
-
-    def heartbeat(self, item: streams.Item) -> None:
-        """The server says that it still works on a monitored call."""
-
-    def undeliverable(self, item: streams.Item) -> None:
-        """Nobody takes a call that was sent as mandatory."""
-
-    def fenced(self) -> None:
-        """The outbox has been opened elsewhere since: nothing more may be shipped from it."""
+Limits = surroundings.Limits
+Port = surroundings.Port
 
 
 class Sender:
@@ -99,7 +50,7 @@ class Sender:
         self._by_address: collections.defaultdict[str, set[Key]] = collections.defaultdict(set)
         self._items: dict[tuple[bool, int], streams.Item] = {}
         self._in_flight: dict[streams.Item, None] = {}
-        self._settling: dict[int, streams.Stream] = {}
+        self._settling: dict[int, str] = {}
         self._ready: dict[Key, None] = {}
         self._stopped = False
 
@@ -174,10 +125,13 @@ class Sender:
 
     def settled(self, seqs: Iterable[int]) -> None:
         """The outcomes of these entries are on disk."""
+        by_key: collections.defaultdict[str, set[int]] = collections.defaultdict(set)
         for seq in seqs:
-            stream = self._settling.pop(seq, None)
-            if stream is not None:
-                stream.settling.discard(seq)
+            key = self._settling.pop(seq, None)
+            if key is not None:
+                by_key[key].add(seq)
+        for key, numbers in by_key.items():
+            self._streams[(False, key)].end_settling(numbers)
 
     def expanded(self, item: streams.Item, copies: Sequence[streams.Item]) -> None:
         """A notification has been replaced by *copies*, one for each listener pool."""
@@ -254,9 +208,7 @@ class Sender:
             item = self._find(kind, number)
             if item is None or item.state is not streams.State.IN_FLIGHT:
                 continue
-            elsewhere = (
-                code != messages.Refusal.BUSY and item.attempts == 1 and not item.in_doubt
-            )
+            elsewhere = code != messages.Refusal.BUSY and item.attempts == 1 and not item.in_doubt
             if elsewhere:
                 self._chooser.forget(item)
             self._take_back(item, at_once=elsewhere)
@@ -287,9 +239,7 @@ class Sender:
         pins: list[tuple[int, bytes]] = []
         while stream.waiting:
             item = stream.waiting.popleft()
-            if item.state is streams.State.WAITING and not self._advance(
-                stream, item, pins, now
-            ):
+            if item.state is streams.State.WAITING and not self._advance(stream, item, pins, now):
                 kept.append(item)
         stream.waiting.extend(kept)
         if pins:
@@ -421,8 +371,8 @@ class Sender:
 
     def _settle(self, item: streams.Item, outcome: str) -> None:
         stream = self._streams[(False, item.key)]
-        stream.settling.add(item.number)
-        self._settling[item.number] = stream
+        stream.begin_settling(item.number)
+        self._settling[item.number] = item.key
         self._finish(item)
         self._port.settle(item.number, outcome)
 

@@ -94,6 +94,7 @@ class Stream:
     )
     waiting: collections.deque[Item] = dataclasses.field(default_factory=collections.deque)
     settling: set[int] = dataclasses.field(default_factory=set)
+    lowest_settling: int = 0
     cursor: int = 0
     size: int = 0
     more_on_disk: bool = False
@@ -116,13 +117,25 @@ class Stream:
         A crash can undo an outcome that is not on disk, and the entry is then shipped again.
         """
         floor = next(iter(self.items)) if self.items else self.cursor + 1
-        return min(floor, *self.settling) if self.settling else floor
+        return min(floor, self.lowest_settling) if self.settling else floor
 
     def line_up(self) -> None:
         """Put the waiting items in line by their numbers."""
         self.waiting = collections.deque(
             item for item in self.items.values() if item.state is State.WAITING
         )
+
+    def begin_settling(self, number: int) -> None:
+        """The outcome of *number* is on its way to the disk."""
+        if not self.settling or number < self.lowest_settling:
+            self.lowest_settling = number
+        self.settling.add(number)
+
+    def end_settling(self, numbers: set[int]) -> None:
+        """The outcomes of *numbers* are on disk."""
+        self.settling -= numbers
+        if self.settling:
+            self.lowest_settling = min(self.settling)
 
     def add(self, item: Item) -> None:
         """Hold *item*; its number is above all that are held."""
