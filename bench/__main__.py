@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m bench``: RabbitMQ and the edge bus side by side, in one run."""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import signal
+import sys
+import tempfile
+import typing
+
+from bench import backends
+from bench import comparison
+from bench import figures
+from bench import floor
+from bench import machine
+from bench import processes
+from bench import report
+
+_KINDS = {
+    "call": ("call-read", "call-save"),
+    "cast": ("cast",),
+    "notification": ("notification",),
+}
+_QUICK = {"sizes": [12.0], "callers": [1, 4], "seconds": 0.2, "rounds": 2, "floor_seconds": 0.1}
+_FULL = {
+    "sizes": [0.5, 12.0, 60.0],
+    "callers": [1, 16],
+    "seconds": 5.0,
+    "rounds": 5,
+    "floor_seconds": 2.0,
+}
+_FLOOR_SIZE = 12 * 1024
+
+
+def _listed(of: typing.Callable[[str], typing.Any]) -> typing.Callable[[str], list[typing.Any]]:
+    def parse(text: str) -> list[typing.Any]:
+        values = [of(part) for part in text.split(",")]
+        if not all(value > 0 for value in values):
+            raise argparse.ArgumentTypeError(f"{text!r} has a value that is not above 0")
+        return values
+
+    return parse
+
+
+def _bus_names(text: str) -> list[str]:
+    names = text.split(",")
+    if not set(names) <= {"rabbit", "edge"}:
+        raise argparse.ArgumentTypeError(f"{text!r} names a bus other than rabbit and edge")
+    return names
+
+
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    add = parser.add_argument
+    add("--quick", action="store_true", help="a smoke run of a few seconds; no figure to quote")
+    add("--only", choices=sorted(_KINDS), action="append", help="this kind only; repeatable")
+    add("--sizes", type=_listed(float), metavar="KIB,...", help="body sizes (0.5,12,60)")
+    add("--callers", type=_listed(int), metavar="N,...", help="sending threads (1,16)")
+    add("--seconds", type=float, help="for each line of the table (5)")
+    add("--rounds", type=int, help="turns that the seconds are spread over (5)")
+    add("--backends", type=_bus_names, default=["rabbit", "edge"], help="rabbit,edge")
+    add("--rabbit-url", default="rabbit://guest:guest@127.0.0.1:5672/", help="transport URL")
+    add("--quorum", action="store_true", help="quorum queues on RabbitMQ")
+    add("--edge-option", action="append", default=[], metavar="NAME=VALUE", help="[edge_bus]")
+    add("--directory", type=pathlib.Path, default=pathlib.Path("/var/tmp"), help="on a disk")
+    add("--patience", type=float, default=15.0, help="seconds without an arrival to give up at")
+    add("--json", type=pathlib.Path, metavar="FILE", help="write the results there as well")
+    parsed = parser.parse_args(arguments)
+    for name, value in (_QUICK if parsed.quick else _FULL).items():
+        if getattr(parsed, name, None) is None:
+            setattr(parsed, name, value)
+    return parsed
+
+
+def _scenarios(parsed: argparse.Namespace) -> list[figures.Scenario]:
+    return [
+        figures.Scenario(kind, int(size * 1024), callers)
+        for only in parsed.only or _KINDS
+        for kind in _KINDS[only]
+        for size in parsed.sizes
+        for callers in parsed.callers
+    ]
+
+
+def _backends(parsed: argparse.Namespace, directory: pathlib.Path) -> list[backends.Backend]:
+    options = dict(option.partition("=")[::2] for option in parsed.edge_option)
+    known: dict[str, backends.Backend] = {
+        "rabbit": backends.Rabbit(parsed.rabbit_url, parsed.quorum),
+        "edge": backends.EdgeBus(directory, options),
+    }
+    return [known[name] for name in parsed.backends]
+
+
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _run(parsed: argparse.Namespace, directory: pathlib.Path) -> int:
+    about = machine.describe(directory)
+    found = machine.versions()
+    failed = False
+    with contextlib.ExitStack() as stack:
+        measured = floor.measure(directory, directory, _FLOOR_SIZE, parsed.floor_seconds)
+        buses = [
+            stack.enter_context(comparison.Bus(backend, directory))
+            for backend in _backends(parsed, directory)
+        ]
+        found.update({bus.name: bus.version() for bus in buses})
+        try:
+            comparison.compare(
+                buses,
+                _scenarios(parsed),
+                parsed.rounds,
+                parsed.seconds,
+                parsed.patience,
+                _progress,
+            )
+        except processes.ChildFailed as error:
+            failed = True
+            _progress(f"stopped early: {error}")
+        results = [result for bus in buses for result in bus.results()]
+        # Said before the buses are closed, which may fail when one of them did.
+        print(", ".join(f"{name} {value}" for name, value in (about | found).items()))
+        print(f"\n{report.floors(measured)}\n\n{report.table(results)}")
+        if parsed.json:
+            settings = {name: getattr(parsed, name) for name in ("seconds", "rounds", "quorum")}
+            document = report.as_json(about, found, settings, measured, results)
+            parsed.json.write_text(json.dumps(document, indent=2) + "\n")
+    return 1 if failed or not all(one.exact for one in results) else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark.
+
+    :returns: 0; 1 when a bus failed or miscounted a message; 2 when one cannot be measured here.
+    """
+    parsed = _arguments(arguments)
+    # So that the children are ended as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        machine.require_disk(parsed.directory)
+        with tempfile.TemporaryDirectory(prefix="edge-bus-bench-", dir=parsed.directory) as name:
+            return _run(parsed, pathlib.Path(name))
+    except (backends.Unavailable, machine.NotOnDisk, processes.ChildFailed, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

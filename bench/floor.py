@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the machine itself costs: a disk sync, a SQLite commit, an echo over raw sockets."""
+
+import collections.abc
+import contextlib
+import dataclasses
+import itertools
+import os
+import pathlib
+import sqlite3
+import sys
+import time
+
+import zmq
+
+from bench import bodies
+from bench import echo
+from bench import figures
+from bench import processes
+
+_PAGE = 4096
+_PAGES = 1000
+"""As many as SQLite lets its log grow to before it starts over."""
+_WINDOW = 64
+"""Echoes in flight while the rate is measured."""
+_ECHO_TIMEOUT_MS = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Floor:
+    """One floor; times in milliseconds, the rate a second."""
+
+    what: str
+    samples: int
+    p50_ms: float | None
+    p99_ms: float | None
+    per_second: float
+
+
+def _timed(act: collections.abc.Callable[[], object], seconds: float) -> list[int]:
+    times = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        began = time.perf_counter_ns()
+        act()
+        times.append(time.perf_counter_ns() - began)
+    return times
+
+
+def _fdatasync(directory: pathlib.Path, seconds: float) -> list[int]:
+    path = directory / "fdatasync.bin"
+    pages = itertools.cycle(range(_PAGES))
+    page = os.urandom(_PAGE)
+    path.write_bytes(bytes(_PAGE * _PAGES))
+    file = os.open(path, os.O_WRONLY)
+    try:
+        os.fsync(file)
+
+        def write() -> None:
+            os.pwrite(file, page, next(pages) * _PAGE)
+            os.fdatasync(file)
+
+        return _timed(write, seconds)
+    finally:
+        os.close(file)
+        path.unlink()
+
+
+def _sqlite(directory: pathlib.Path, size: int, seconds: float) -> list[int]:
+    path = directory / "commit.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("CREATE TABLE IF NOT EXISTS entry (seq INTEGER PRIMARY KEY, body BLOB)")
+        body = os.urandom(size)
+
+        def commit() -> None:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("INSERT INTO entry (body) VALUES (?)", (body,))
+            connection.execute("COMMIT")
+
+        return _timed(commit, seconds)
+
+
+class _Echo:
+    """The client of the raw echo; this process is the third."""
+
+    def __init__(self, stack: contextlib.ExitStack, logs: pathlib.Path, size: int) -> None:
+        self._body = repr(bodies.instance(size, 0)).encode()
+        router = self._child(stack, "router", "tcp://127.0.0.1", logs)
+        address = router.line(_ECHO_TIMEOUT_MS / 1000).strip()
+        self._child(stack, "echo", address, logs).line(_ECHO_TIMEOUT_MS / 1000)
+        context = stack.enter_context(zmq.Context())
+        self._socket = stack.enter_context(context.socket(zmq.DEALER))
+        self._socket.linger = 0
+        self._socket.rcvtimeo = _ECHO_TIMEOUT_MS
+        self._socket.connect(address)
+        self._wait_for_route()
+
+    @staticmethod
+    def _child(
+        stack: contextlib.ExitStack, role: str, address: str, logs: pathlib.Path
+    ) -> processes.Child:
+        command = [sys.executable, "-m", "bench.echo", role, address]
+        child = processes.Child(f"raw {role}", command, logs / f"raw-{role}.log")
+        stack.callback(child.stop)
+        return child
+
+    def _wait_for_route(self) -> None:
+        # The router drops what is for a DEALER whose connection it has not yet seen.
+        for _ in range(100):
+            self._send()
+            if self._socket.poll(100):
+                break
+        while self._socket.poll(100):
+            self._socket.recv_multipart()
+
+    def _send(self) -> None:
+        self._socket.send_multipart([echo.ECHO_ID, self._body])
+
+    def once(self) -> None:
+        """One round trip."""
+        self._send()
+        self._socket.recv_multipart()
+
+    def stream(self, seconds: float) -> float:
+        """Echoes a second with :data:`_WINDOW` of them in flight."""
+        began = time.monotonic()
+        for _ in range(_WINDOW):
+            self._send()
+        count = 0
+        while time.monotonic() - began < seconds:
+            self._socket.recv_multipart()
+            self._send()
+            count += 1
+        taken = time.monotonic() - began
+        for _ in range(_WINDOW):
+            self._socket.recv_multipart()
+        return count / taken
+
+
+def _floor(what: str, times: list[int], rate: float | None = None) -> Floor:
+    return Floor(
+        what=what,
+        samples=len(times),
+        p50_ms=figures.milliseconds(figures.percentile(times, 50)),
+        p99_ms=figures.milliseconds(figures.percentile(times, 99)),
+        per_second=rate if rate is not None else len(times) / (sum(times) / 1e9),
+    )
+
+
+def measure(directory: pathlib.Path, logs: pathlib.Path, size: int, seconds: float) -> list[Floor]:
+    """Measure all floors.
+
+    :param directory: where to write, on the disk that the journals are on
+    :param size: bytes of a row and of a message
+    :param seconds: for each
+    """
+    with contextlib.ExitStack() as stack:
+        client = _Echo(stack, logs, size)
+        trips = _timed(client.once, seconds)
+        rate = client.stream(seconds)
+    return [
+        _floor("fdatasync of a 4 KiB page", _fdatasync(directory, seconds)),
+        _floor(f"SQLite commit of a {size}-byte row", _sqlite(directory, size, seconds)),
+        _floor(f"raw echo of {size} bytes, one in flight", trips),
+        _floor(f"raw echo of {size} bytes, {_WINDOW} in flight", [], rate),
+    ]

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the processes of the benchmark meet, and under which names."""
+
+import dataclasses
+
+CONDUCTOR_HOST = "bench-0"
+"""The server name of the conductor; calls go to its topic, not to it."""
+COMPUTE_HOST = "edge-000-compute-0"
+"""The server name that casts are sent to, as the API sends them to one compute."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """What a process connects to: nova's own topics, or fresh names on a shared broker."""
+
+    url: str
+    exchange: str
+    conductor_topic: str
+    compute_topic: str
+    notification_topic: str

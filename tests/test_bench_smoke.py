@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark runs through and counts right; what it measures passes and fails no test."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import typing
+import zlib
+
+import pytest
+
+from bench import bodies
+from bench import counting
+from bench import figures
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+BUSES = ["rabbit"]
+KINDS = {"call-read", "call-save", "cast", "notification"}
+FIGURES = ("p50_ms", "p99_ms", "sent_per_second", "arrived_per_second")
+
+
+def quick_run(json_file: pathlib.Path, *arguments: str) -> dict[str, typing.Any]:
+    command = [sys.executable, "-m", "bench", "--quick", "--json", str(json_file), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, typing.Any] = json.loads(json_file.read_text())
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.rabbitmq
+def test_a_quick_run_measures_everything_and_loses_nothing(
+    rabbitmq_url: str, tmp_path: pathlib.Path
+) -> None:
+    arguments = ["--backends", ",".join(BUSES), "--rabbit-url", rabbitmq_url]
+    found = quick_run(tmp_path / "bench.json", *arguments)
+
+    lines = {(one["bus"], one["kind"], one["callers"]): one for one in found["results"]}
+    assert lines.keys() == {(bus, kind, n) for bus in BUSES for kind in KINDS for n in (1, 4)}
+    for one in lines.values():
+        assert all(one[name] > 0 for name in FIGURES), one
+        assert one["sent"] >= one["samples"] > 0, one
+        assert one["counted_once"] == one["sent"], one
+        assert (one["lost"], one["repeated"], one["failed"]) == (0, 0, 0), one
+    assert len(found["floor"]) == 4
+    assert all(one["per_second"] > 0 for one in found["floor"])
+    assert {"cpu", "cores", "kernel", "filesystem"} <= found["machine"].keys()
+    assert {"python", "oslo.messaging", *BUSES, "sqlite"} <= found["versions"].keys()
+
+
+@pytest.mark.parametrize("size", [512, 12 * 1024, 60 * 1024])
+def test_a_body_has_its_size_and_reads_like_text(size: int) -> None:
+    sized = bodies.Bodies(size)
+    for number in range(0, 10 * bodies.INSTANCES, 7):
+        packed = json.dumps(sized.saved(number)).encode()
+        assert abs(len(packed) - size) <= size // 10
+        assert len(zlib.compress(packed)) > len(packed) / 10
+
+
+def test_successive_saves_of_an_instance_differ_in_a_few_fields() -> None:
+    sized = bodies.Bodies(12 * 1024)
+    first = sized.saved(3)["nova_object.data"]
+    second = sized.saved(3 + bodies.INSTANCES)["nova_object.data"]
+    assert first["uuid"] == second["uuid"] != sized.saved(4)["nova_object.data"]["uuid"]
+    assert 1 <= sum(first[name] != second[name] for name in first) <= 5
+
+
+def test_a_read_finds_the_instance_that_it_asks_for() -> None:
+    sized = bodies.Bodies(12 * 1024)
+    assert sized.stored(sized.uuid(5), 9)["nova_object.data"]["uuid"] == sized.uuid(5)
+
+
+def test_the_count_shows_what_is_lost_repeated_and_astray() -> None:
+    counter = counting.Counter()
+    for number in (0, 1, 1, 3):
+        assert counter.count(bodies.request_id(7, number)) == number
+    counter.count(bodies.request_id(8, 2))
+    report = counter.report(7, numbers=6)
+    assert (report["once"], report["repeated"], report["never"]) == (2, 1, 3)
+    assert report["received"] == 4
+
+
+def test_one_lost_or_repeated_message_makes_a_result_inexact() -> None:
+    def result(once: int, never: int, repeated: int, failures: list[str]) -> figures.Result:
+        tally = {"received": 4, "once": once, "never": never, "repeated": repeated, "last_at": 2.0}
+        one = figures.Round(1, 1.0, 2.0, [5, 6, 7, 8], failures, 4, tally)
+        return figures.summarise("edge", figures.Scenario("cast", 512, 1), [one], [one])
+
+    assert result(4, 0, 0, []).exact
+    assert not result(3, 1, 0, []).exact
+    assert not result(3, 0, 1, []).exact
+    unanswered = result(3, 1, 0, ["MessagingTimeout: no reply"])
+    assert (unanswered.lost, unanswered.failed, unanswered.exact) == (0, 1, False)
+
+
+def test_percentiles_are_nearest_rank() -> None:
+    samples = list(range(1, 101))
+    assert figures.percentile(samples[::-1], 50) == 50
+    assert figures.percentile(samples, 99) == 99
+    assert figures.percentile([4], 99) == 4
+    assert figures.percentile([], 50) is None
