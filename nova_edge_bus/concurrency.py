@@ -17,6 +17,7 @@ import collections
 import logging
 import os
 import sys
+import time
 import types
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +40,7 @@ def _original(module: str) -> types.ModuleType:
 
 
 class _Native:
-    """The unpatched ``threading`` and ``time``, looked up at use: patching may come after import."""
+    """The unpatched ``threading`` and ``time``; looked up at use, for patching may come late."""
 
     @property
     def threading(self) -> Any:
@@ -78,8 +79,13 @@ def join(thread: Any, timeout: float) -> bool:
         return not thread.is_alive()
     deadline = monotonic() + timeout
     while thread.is_alive() and monotonic() < deadline:
-        sys.modules["eventlet"].sleep(0.005)
+        pause(0.005)
     return not thread.is_alive()
+
+
+def pause(seconds: float) -> None:
+    """Let time pass on the callers' side; under eventlet the hub goes on."""
+    time.sleep(seconds)
 
 
 class _HubBridge:
@@ -111,7 +117,7 @@ _bridges: dict[tuple[int, int], _HubBridge] = {}
 
 
 def prepare() -> None:
-    """Make :func:`post` usable by native threads; called on the callers' side before any starts."""
+    """Make :func:`post` usable; called on the callers' side before any native thread starts."""
     if is_patched():
         key = (os.getpid(), 0)
         if key not in _bridges:

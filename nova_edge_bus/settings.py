@@ -38,6 +38,11 @@ class Settings:
         return ",".join(sorted(self.endpoints))
 
 
+def for_link(settings: Settings, link: str) -> Settings:
+    """The same settings for another set of endpoints, as :attr:`Settings.link` names it."""
+    return dataclasses.replace(settings, endpoints=tuple(link.split(",")))
+
+
 def endpoint_address(hostname: str | None, port: int | None, *, allow_insecure: bool) -> str:
     """The ZeroMQ address of an endpoint named in a URL.
 

@@ -36,6 +36,7 @@ class Directory:
         self._routes: dict[str, dict[EndpointKey, list[messages.Consumer]]] = {}
         self._merged: dict[tuple[str, str], list[messages.Consumer]] = {}
         self._turns: dict[tuple[str, str], int] = {}
+        self._inbox_turns: dict[tuple[str, bytes], int] = {}
         self._affinities: dict[tuple[str, str], _Affinity] = {}
 
     def update(
@@ -91,11 +92,18 @@ class Directory:
             ]
 
     def by_inbox(self, address: str, inbox: bytes, pool: str = "") -> messages.Consumer | None:
-        """The consumer of *address* whose inbox is *inbox*, if it is reachable."""
-        for consumer in self.consumers(address, pool):
-            if consumer.inbox == inbox:
-                return consumer
-        return None
+        """A consumer of *address* whose inbox is *inbox*, in turns, if one is reachable."""
+        with self._lock:
+            sharing = [
+                consumer
+                for consumer in self._consumers(address, pool)
+                if consumer.inbox == inbox
+            ]
+            if len(sharing) < 2:
+                return sharing[0] if sharing else None
+            turn = self._inbox_turns.get((address, inbox), 0)
+            self._inbox_turns[(address, inbox)] = turn + 1
+            return sharing[turn % len(sharing)]
 
     def by_peer(self, address: str, peer: bytes) -> messages.Consumer | None:
         """A consumer of *address* in the process *peer*, if it is reachable."""

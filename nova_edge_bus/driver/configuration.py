@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From configuration and transport URL to :class:`~nova_edge_bus.settings.Settings`."""
+
+import os
+import socket
+import sys
+from typing import Any
+
+import oslo_messaging
+from oslo_config import cfg
+from oslo_messaging._drivers import common
+
+from nova_edge_bus import errors
+from nova_edge_bus import opts
+from nova_edge_bus import settings
+
+
+def read(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL) -> settings.Settings:
+    """Read everything the driver needs to know.
+
+    :raises ConfigurationError: when the URL names no endpoint, an unknown option or a bad value
+    """
+    opts.register(conf)
+    known = {opt.dest: opt for _, options in opts.list_opts() for opt in options}
+    for name in url.query:
+        if name not in known:
+            raise errors.ConfigurationError(
+                f"the transport URL has an unknown option {name!r}; known are "
+                + ", ".join(sorted(known))
+            )
+    try:
+        proxy = common.ConfigOptsProxy(conf, url, opts.GROUP)
+        values: dict[str, Any] = {name: getattr(proxy.edge_bus, name) for name in known}
+    except ValueError as error:
+        raise errors.ConfigurationError(
+            f"the transport URL has a bad option value: {error}"
+        ) from error
+    endpoints = tuple(
+        dict.fromkeys(
+            settings.endpoint_address(
+                host.hostname, host.port, allow_insecure=values["allow_insecure"]
+            )
+            for host in url.hosts
+        )
+    )
+    if not endpoints:
+        raise errors.ConfigurationError(
+            "the transport URL names no endpoint; write edgebus://HOST[:PORT][,HOST2...]/"
+        )
+    return settings.Settings(
+        endpoints=endpoints,
+        vhost=url.virtual_host or "",
+        host=_host(conf),
+        service=_service(conf),
+        **values,
+    )
+
+
+def _host(conf: cfg.ConfigOpts) -> str:
+    """The name of this host: the service's own idea of it, where it has one."""
+    try:
+        return str(conf.host or socket.gethostname())
+    except cfg.NoSuchOptError:
+        return socket.gethostname()
+
+
+def _service(conf: cfg.ConfigOpts) -> str:
+    """The name of the program, such as nova-compute."""
+    try:
+        name = conf.prog
+    except cfg.NoSuchOptError:
+        name = None
+    return os.path.basename(str(name or sys.argv[0] or "python")) or "python"

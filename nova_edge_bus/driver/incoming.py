@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deliveries as oslo.messaging's servers see them."""
+
+import logging
+import time
+from typing import Any
+
+from oslo_messaging._drivers import base
+
+from nova_edge_bus import concurrency
+from nova_edge_bus.delivery import origins
+from nova_edge_bus.driver import body
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import client as client_module
+
+LOG = logging.getLogger(__name__)
+
+
+class RpcIncoming(base.RpcIncomingMessage):
+    """A call or a cast on its way through an RPC server."""
+
+    def __init__(
+        self,
+        client: client_module.Client,
+        item: origins.Inbound,
+        ctxt: dict[str, Any],
+        message: dict[str, Any],
+    ) -> None:
+        super().__init__(ctxt, message, msg_id=f"{item.origin.hex()}-{item.number}")
+        self.client_timeout = item.monitor or None
+        self._client = client
+        self._item = item
+
+    def acknowledge(self) -> None:
+        """The server is about to dispatch the message: it will not be dispatched again."""
+        self._client.begin(self._item)
+
+    def requeue(self) -> None:
+        """Not for RPC."""
+        raise NotImplementedError("RPC messages cannot be put back")
+
+    def reply(self, reply: Any = None, failure: Any = None) -> None:
+        """The message has been handled."""
+        status, packed = messages.Status.OK, b""
+        if self._item.kind in (messages.Kind.REQUEST, messages.Kind.RECORD):
+            status, packed = _pack(reply, failure)
+        self._client.finish(self._item, int(status), packed)
+
+    def heartbeat(self) -> None:
+        """The server still works on the message."""
+        self._client.heartbeat(self._item)
+
+
+class NotificationIncoming(base.IncomingMessage):
+    """A notification on its way through a notification listener."""
+
+    def __init__(
+        self,
+        client: client_module.Client,
+        listener: client_module.Listener,
+        item: origins.Inbound,
+        ctxt: dict[str, Any],
+        message: dict[str, Any],
+    ) -> None:
+        super().__init__(ctxt, message, msg_id=f"{item.origin.hex()}-{item.number}")
+        self._client = client
+        self._listener = listener
+        self._item = item
+
+    def acknowledge(self) -> None:
+        """The notification has been handled."""
+        self._client.finish(self._item, int(messages.Status.OK), b"")
+
+    def requeue(self) -> None:
+        """Hand the notification out again, here; after a crash it is handed out again as well."""
+        self._listener.box.put(self._item)
+
+
+class _Poller(base.PollStyleListener):
+    """Turns what is in a mailbox into incoming messages."""
+
+    def __init__(self, client: client_module.Client, listener: client_module.Listener) -> None:
+        super().__init__()
+        self._client = client
+        self._listener = listener
+
+    def poll(
+        self,
+        timeout: float | None = None,
+        batch_size: int = 1,
+        batch_timeout: float | None = None,
+    ) -> list[base.IncomingMessage]:
+        """See :class:`oslo_messaging._drivers.base.PollStyleListener`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            items = self._listener.box.poll(left, batch_size, batch_timeout)
+            made = [self._make(item) for item in items if not _is_expired(item)]
+            usable = [message for message in made if message is not None]
+            if usable or not items:
+                return usable
+
+    def stop(self) -> None:
+        """Take nothing more; polls go on giving what was taken before."""
+        self._listener.stop()
+
+    def cleanup(self) -> None:
+        """Give the listener back."""
+        self._listener.stop()
+
+    def _make(self, item: origins.Inbound) -> base.IncomingMessage | None:
+        try:
+            ctxt, message = body.unpack(item.body)
+        except ValueError as error:
+            LOG.error("dropping an unreadable message on %s: %s", item.address, error)
+            return None
+        return self._incoming(item, ctxt, message)
+
+    def _incoming(
+        self, item: origins.Inbound, ctxt: dict[str, Any], message: dict[str, Any]
+    ) -> base.IncomingMessage:
+        raise NotImplementedError
+
+
+class RpcPoller(_Poller):
+    """The poller of an RPC server."""
+
+    def _incoming(
+        self, item: origins.Inbound, ctxt: dict[str, Any], message: dict[str, Any]
+    ) -> base.IncomingMessage:
+        return RpcIncoming(self._client, item, ctxt, message)
+
+
+class NotificationPoller(_Poller):
+    """The poller of a notification listener."""
+
+    def _incoming(
+        self, item: origins.Inbound, ctxt: dict[str, Any], message: dict[str, Any]
+    ) -> base.IncomingMessage:
+        return NotificationIncoming(self._client, self._listener, item, ctxt, message)
+
+
+def _is_expired(item: origins.Inbound) -> bool:
+    """Whether nobody waits for this call any more."""
+    return item.deadline is not None and concurrency.monotonic() > item.deadline
+
+
+def _pack(reply: Any, failure: Any) -> tuple[messages.Status, bytes]:
+    """A reply's status and body; what cannot be sent becomes a failure that says so."""
+    try:
+        if failure is not None:
+            return messages.Status.FAILURE, body.pack_failure(failure)
+        packed = body.pack_reply(reply)
+        if len(packed) > body.MAX_BYTES:
+            raise ValueError(f"a reply of {len(packed)} bytes; the bus carries {body.MAX_BYTES}")
+        return messages.Status.OK, packed
+    except (TypeError, ValueError) as error:
+        LOG.exception("cannot send a reply")
+        return messages.Status.FAILURE, body.pack_failure((type(error), error, None))

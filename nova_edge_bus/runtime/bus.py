@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One bus: the links to one set of endpoints, and all that this process sends and takes there.
+
+Everything here runs on the I/O thread, except where a method says otherwise.
+"""
+
+from collections.abc import Callable
+
+import zmq
+
+from nova_edge_bus import concurrency
+from nova_edge_bus import settings as settings_module
+from nova_edge_bus.delivery import directory as directory_module
+from nova_edge_bus.delivery import fanouts
+from nova_edge_bus.delivery import sender as sender_module
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import incoming
+from nova_edge_bus.runtime import link as link_module
+from nova_edge_bus.runtime import mailbox
+from nova_edge_bus.runtime import outgoing
+from nova_edge_bus.runtime import store as store_module
+
+LOG = concurrency.NativeLogger(__name__)
+
+SENDER_TICK = 0.25
+"""Seconds between two looks of the sender at what has waited too long."""
+RECEIVER_TICK = 1.0
+"""Seconds between two reports of the receiver on what takes long."""
+
+
+class _Listener:
+    """What was announced for one listener, and who waits for the endpoints to know of it."""
+
+    def __init__(self, announcement: messages.Listen, established: Callable[[], None]) -> None:
+        self.announcement = announcement
+        self.established = established
+
+
+class Bus:
+    """A service on the process's loop.
+
+    :param hello: makes the HELLO of a new session
+    :param sockets_changed: tells the loop that :meth:`sockets` has changed
+    """
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        settings: settings_module.Settings,
+        store: store_module.Store,
+        hello: Callable[[], messages.Hello],
+        sockets_changed: Callable[["Bus"], None],
+    ) -> None:
+        self.link = settings.link
+        self.directory = directory_module.Directory(concurrency.native.threading.Lock())
+        self._sockets_changed = sockets_changed
+        self._links: dict[object, link_module.Link] = {
+            address: link_module.Link(
+                context,
+                address,
+                hello,
+                settings.link_timeout,
+                compress=settings.compression != "none",
+            )
+            for address in settings.endpoints
+        }
+        self._limits = sender_module.Limits(
+            ack_timeout=settings.link_timeout, consumer_grace=settings.consumer_grace
+        )
+        self.own = outgoing.Outgoing(self, store, self._limits, own=True)
+        self._outgoing: dict[bytes, outgoing.Outgoing] = {store.outbox_id: self.own}
+        self.incoming = incoming.Incoming(self, store, settings.link_timeout)
+        self._fanouts = fanouts.FanoutSender(self._transmit_anywhere)
+        self._listeners: dict[int, _Listener] = {}
+        self._interest: dict[str, None] = {}
+        self._up: set[object] = set()
+        self._watched: list[zmq.Socket[bytes]] = []
+        self._sender_due = 0.0
+        self._receiver_due = 0.0
+        self._linked = concurrency.native.threading.Event()
+        self._handlers: dict[type, Callable[..., None]] = {
+            messages.Routes: self._on_routes,
+            messages.Listening: self._on_listening,
+            messages.Deliver: self._on_deliver,
+            messages.Accept: self._on_accept,
+            messages.Reply: self._on_reply,
+            messages.Holding: self._on_holding,
+            messages.Refuse: self._on_refuse,
+            messages.Fanout: self._on_fanout,
+            messages.FanoutSent: self._on_fanout_sent,
+        }
+
+    # For the runtime.
+
+    def is_linked(self) -> bool:
+        """Whether any endpoint is linked; any thread may ask."""
+        return bool(self._linked.is_set())
+
+    def adopt(self, store: store_module.Store) -> outgoing.Outgoing:
+        """Ship from another journal as well."""
+        adopted = outgoing.Outgoing(self, store, self._limits, own=False)
+        self._outgoing[store.outbox_id] = adopted
+        return adopted
+
+    def release(self, outbox_id: bytes) -> None:
+        """Ship nothing more from an adopted journal."""
+        self._outgoing.pop(outbox_id, None)
+
+    def listen(
+        self,
+        announcement: messages.Listen,
+        box: mailbox.Mailbox,
+        established: Callable[[], None],
+    ) -> None:
+        """Take deliveries into *box*; *established* is called when an endpoint knows of it."""
+        self._listeners[announcement.listener] = _Listener(announcement, established)
+        self.incoming.listen(
+            announcement.listener, announcement.addresses, announcement.fanouts, box
+        )
+        self._queue_on_all(announcement)
+
+    def unlisten(self, number: int) -> None:
+        """The listener takes nothing more."""
+        if self._listeners.pop(number, None) is not None:
+            self.incoming.unlisten(number)
+            self._queue_on_all(messages.Unlisten(number))
+
+    def fanout(self, address: str, body: bytes) -> None:
+        """Send to every listener of a topic that is there now."""
+        self._fanouts.send(address, body, concurrency.monotonic())
+
+    def unfinished(self) -> bool:
+        """Whether anything is waiting to be shipped or acknowledged."""
+        return any(each.sender.unfinished() for each in self._outgoing.values())
+
+    def close(self, linger: int) -> None:
+        """Say goodbye to the endpoints and close the sockets; *linger* in milliseconds."""
+        for link in self._links.values():
+            link.close(linger)
+
+    # For senders and receivers.
+
+    def has_room(self, endpoint: object) -> bool:
+        """Whether the link to *endpoint* is up and takes more."""
+        link = self._links.get(endpoint)
+        return link is not None and link.has_room
+
+    def transmit(self, endpoint: object, message: messages.Message) -> None:
+        """Write to *endpoint*, or to another one when that link is down."""
+        link = self._links.get(endpoint)
+        if link is not None and link.is_up:
+            link.queue(message)
+        else:
+            self._transmit_anywhere(message)
+
+    def lookup(self, address: str) -> None:
+        """Ask all endpoints who takes *address*, once."""
+        if address not in self._interest:
+            self._interest[address] = None
+            self._queue_on_all(messages.Lookup([address]))
+
+    # transport.loop.Service
+
+    def sockets(self) -> list["zmq.Socket[bytes]"]:
+        """See :class:`nova_edge_bus.transport.loop.Service`."""
+        return [socket for link in self._links.values() for socket in link.sockets()]
+
+    def on_readable(self, socket: "zmq.Socket[bytes]", now: float) -> None:
+        """See :class:`nova_edge_bus.transport.loop.Service`."""
+        for link in self._links.values():
+            if socket in link.sockets():
+                for message in link.read(socket, now):
+                    self._handlers[type(message)](link, message, now)
+                return
+
+    def next_deadline(self) -> float | None:
+        """See :class:`nova_edge_bus.transport.loop.Service`."""
+        deadlines: list[float | None] = [self._sender_due, self._receiver_due]
+        deadlines += [link.next_deadline() for link in self._links.values()]
+        return min(deadline for deadline in deadlines if deadline is not None)
+
+    def tick(self, now: float) -> None:
+        """See :class:`nova_edge_bus.transport.loop.Service`."""
+        for link in self._links.values():
+            link.tick(now)
+            if link.is_up != (link.address in self._up):
+                self._link_changed(link, now)
+        watched = self.sockets()
+        if watched != self._watched:
+            self._watched = watched
+            self._sockets_changed(self)
+        self._look_after(now)
+        for each in list(self._outgoing.values()):
+            each.sender.ship(now)
+        self.incoming.receiver.flush()
+        for link in self._links.values():
+            link.flush()
+
+    def _look_after(self, now: float) -> None:
+        if now >= self._sender_due:
+            self._sender_due = now + SENDER_TICK
+            busy = False
+            for each in list(self._outgoing.values()):
+                each.sender.tick(now)
+                busy = busy or each.sender.depth() > 0
+            for link in self._links.values():
+                link.set_urgent(busy)
+        if now >= self._receiver_due:
+            self._receiver_due = now + RECEIVER_TICK
+            self.incoming.receiver.tick(now)
+
+    def _link_changed(self, link: link_module.Link, now: float) -> None:
+        if link.is_up:
+            self._up.add(link.address)
+            for listener in self._listeners.values():
+                link.queue(listener.announcement)
+            if self._interest:
+                link.queue(messages.Lookup(list(self._interest)))
+        else:
+            self._up.discard(link.address)
+            self.directory.forget_endpoint(link.address)
+            for each in self._outgoing.values():
+                each.sender.endpoint_down(link.address)
+        if self._up:
+            self._linked.set()
+        else:
+            self._linked.clear()
+        self._fanouts.link_changed(now)
+
+    def _transmit_anywhere(self, message: messages.Message) -> bool:
+        for link in self._links.values():
+            if link.is_up:
+                link.queue(message)
+                return True
+        return False
+
+    def _queue_on_all(self, message: messages.Message) -> None:
+        for link in self._links.values():
+            if link.is_up:
+                link.queue(message)
+
+    # What the endpoints and the peers behind them say.
+
+    def _on_routes(self, link: link_module.Link, message: messages.Routes, now: float) -> None:
+        consumers = [messages.Consumer(*consumer) for consumer in message.consumers]
+        self.directory.update(link.address, message.address, consumers)
+        for each in self._outgoing.values():
+            each.sender.routes_changed(message.address)
+
+    def _on_listening(
+        self, link: link_module.Link, message: messages.Listening, now: float
+    ) -> None:
+        listener = self._listeners.get(message.listener)
+        if listener is not None:
+            concurrency.post(listener.established)
+
+    def _on_deliver(self, link: link_module.Link, message: messages.Deliver, now: float) -> None:
+        self.incoming.receiver.deliver(message, link.address, now)
+        link.consumed(message)
+
+    def _on_accept(self, link: link_module.Link, message: messages.Accept, now: float) -> None:
+        owner = self._outgoing.get(message.outbox)
+        if owner is not None:
+            owner.sender.accepted(message.numbers)
+        link.consumed(message)
+
+    def _on_reply(self, link: link_module.Link, message: messages.Reply, now: float) -> None:
+        owner = self._owner(message.kind, message.outbox)
+        if owner is not None:
+            owner.sender.replied(message.kind, message.number, message.status, message.body)
+        link.consumed(message)
+
+    def _on_holding(self, link: link_module.Link, message: messages.Holding, now: float) -> None:
+        owner = self._owner(message.kind, message.outbox)
+        if owner is not None:
+            owner.sender.holding(message.kind, message.numbers, now, monitor=message.monitor)
+        link.consumed(message)
+
+    def _on_refuse(self, link: link_module.Link, message: messages.Refuse, now: float) -> None:
+        owner = self._owner(message.kind, message.outbox)
+        if owner is not None:
+            owner.sender.refused(message.kind, message.numbers, message.code)
+        link.consumed(message)
+
+    def _on_fanout(self, link: link_module.Link, message: messages.Fanout, now: float) -> None:
+        self.incoming.receiver.fanout(message, link.address)
+        link.consumed(message)
+
+    def _on_fanout_sent(
+        self, link: link_module.Link, message: messages.FanoutSent, now: float
+    ) -> None:
+        self._fanouts.confirmed(message.number)
+        link.consumed(message)
+
+    def _owner(self, kind: int, outbox: bytes) -> outgoing.Outgoing | None:
+        return self.own if kind == messages.Kind.REQUEST else self._outgoing.get(outbox)

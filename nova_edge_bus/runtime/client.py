@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What callers use of a bus: sending, waiting, listening. Runs in the callers' threads."""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Iterable
+
+from nova_edge_bus import addressing
+from nova_edge_bus import concurrency
+from nova_edge_bus import settings as settings_module
+from nova_edge_bus.delivery import origins
+from nova_edge_bus.delivery import streams
+from nova_edge_bus.journal import entries
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import mailbox
+from nova_edge_bus.runtime import pending
+from nova_edge_bus.runtime import registry
+
+LOG = concurrency.NativeLogger(__name__)
+
+ESTABLISH_TIMEOUT = 2.0
+"""Seconds to wait until an endpoint knows of a new listener; it goes on trying after that."""
+CONSUMED_TIMEOUT = 10.0
+"""Seconds that the I/O thread may take to let go of a listener."""
+
+_call_numbers = itertools.count(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A call as the driver wants it made; times in seconds."""
+
+    address: str
+    group: str
+    method: str
+    body: bytes
+    timeout: float | None = None
+    monitor: float | None = None
+    repeatable: bool = False
+    mandatory: bool = False
+
+
+class Client:
+    """One driver object's use of a bus.
+
+    :raises JournalError: when the journal cannot be opened
+    """
+
+    def __init__(self, settings: settings_module.Settings) -> None:
+        self._settings = settings
+        self._lease = registry.Lease(settings)
+        self._runtime = self._lease.runtime
+        self._bus = self._runtime.bus(settings)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process made it; a forked child must make its own."""
+        return self._lease.is_ours
+
+    def close(self) -> None:
+        """Give everything back, and block until that is done."""
+        self._lease.release(self._settings.linger)
+
+    def await_link(self, timeout: float) -> bool:
+        """Wait until an endpoint is linked; False when *timeout* seconds have passed before."""
+        deadline = time.monotonic() + timeout
+        while not self._bus.is_linked():
+            if time.monotonic() >= deadline:
+                return False
+            concurrency.pause(0.02)
+        return True
+
+    def request(self, call: Call) -> tuple[int, bytes]:
+        """Make an unjournaled call and wait for its reply, ``(status, body)``.
+
+        :raises TimeoutError: when the reply, or a heartbeat, did not come in time
+        :raises Undeliverable: when the call is mandatory and nobody takes it
+        """
+        waiter = pending.Pending()
+        number = next(_call_numbers)
+        expires = None if call.timeout is None else concurrency.monotonic() + call.timeout
+        item = streams.Item(
+            kind=messages.Kind.REQUEST,
+            number=number,
+            key=call.address,
+            group=call.group,
+            body=call.body,
+            repeatable=call.repeatable,
+            mandatory=call.mandatory,
+            expires=expires,
+            monitor=call.monitor or 0.0,
+        )
+        own = self._bus.own
+        self._runtime.call_soon(lambda: own.call(item, waiter))
+        try:
+            return waiter.wait(call.timeout, call.monitor)
+        except BaseException:
+            self._runtime.call_soon(lambda: own.abandon(item.kind, number))
+            raise
+
+    def record(self, call: Call) -> tuple[int, bytes]:
+        """Journal a call, ship it, and wait until it has been applied; ``(status, body)``.
+
+        After a time-out the record is in the journal all the same, and will be applied.
+
+        :raises TimeoutError: when the reply did not come in time
+        :raises JournalError: when it could not be journaled
+        """
+        waiter = pending.Pending()
+        self._append(messages.Kind.RECORD, call, waiter, None)
+        return waiter.wait(call.timeout, call.monitor)
+
+    def command(self, call: Call) -> None:
+        """Journal a cast, and return as soon as it is on disk.
+
+        :raises JournalError: when it could not be journaled
+        """
+        waiter = pending.Pending()
+        self._append(messages.Kind.COMMAND, call, waiter, None)
+        waiter.wait(None)
+
+    def notify(self, call: Call) -> None:
+        """Journal a notification, once for each listener pool that is known.
+
+        :raises JournalError: when it could not be journaled
+        """
+        directory = self._bus.directory
+        waiters = []
+        keys = [call.address]
+        if directory.answered(call.address) and directory.consumers(call.address):
+            pools = ("", *sorted(directory.pools(call.address)))
+            keys = [streams.stream_key(call.address, pool) for pool in pools]
+        ttl = float(self._settings.notification_ttl)
+        for key in keys:
+            waiter = pending.Pending()
+            waiters.append(waiter)
+            self._append(
+                messages.Kind.COMMAND, dataclasses.replace(call, address=key), waiter, ttl
+            )
+        for waiter in waiters:
+            waiter.wait(None)
+
+    def fanout(self, address: str, body: bytes) -> None:
+        """Send to every listener that is there now."""
+        self._runtime.call_soon(lambda: self._bus.fanout(address, body))
+
+    def listen(self, addresses: Iterable[str], fanouts: Iterable[str], pool: str) -> "Listener":
+        """Announce a listener and wait, not for long, until an endpoint knows of it."""
+        listener = Listener(self, self._runtime.next_listener())
+        announcement = messages.Listen(listener.number, list(addresses), list(fanouts), pool)
+        waiter = pending.Pending()
+        self._runtime.call_soon(
+            lambda: self._bus.listen(announcement, listener.box, lambda: waiter.resolve(0, b""))
+        )
+        try:
+            waiter.wait(ESTABLISH_TIMEOUT)
+        except TimeoutError:
+            LOG.warning(
+                "no endpoint of %s knows of the listener on %s yet; trying on",
+                self._bus.link,
+                ", ".join(announcement.addresses),
+            )
+        return listener
+
+    def unlisten(self, number: int) -> None:
+        """Take a listener back, and block until nothing more comes to it."""
+        waiter = pending.Pending()
+
+        def stop() -> None:
+            self._bus.unlisten(number)
+            concurrency.post(lambda: waiter.resolve(0, b""))
+
+        self._runtime.call_soon(stop)
+        try:
+            waiter.wait(CONSUMED_TIMEOUT)
+        except TimeoutError:
+            LOG.error("listener %s could not be stopped within %g s", number, CONSUMED_TIMEOUT)
+
+    def begin(self, item: origins.Inbound) -> None:
+        """See :meth:`nova_edge_bus.runtime.incoming.Incoming.begin`."""
+        self._bus.incoming.begin(item)
+
+    def finish(self, item: origins.Inbound, status: int, body: bytes) -> None:
+        """*item* has been handled, with this outcome."""
+        self._runtime.call_soon(lambda: self._bus.incoming.finish(item, status, body))
+
+    def heartbeat(self, item: origins.Inbound) -> None:
+        """The server still works on *item*."""
+        self._runtime.call_soon(lambda: self._bus.incoming.receiver.heartbeat(item))
+
+    def _append(
+        self, kind: messages.Kind, call: Call, waiter: pending.Pending, ttl: float | None
+    ) -> None:
+        consumer = self._choose(call)
+        wall = time.time()
+        entry = entries.NewEntry(
+            link=self._bus.link,
+            address=call.address,
+            kind=int(kind),
+            group=call.group,
+            method=call.method,
+            body=call.body,
+            consumer=consumer.inbox if consumer else None,
+            created_at=wall,
+            expires_at=None if ttl is None else wall + ttl,
+        )
+        expires = None if ttl is None else concurrency.monotonic() + ttl
+        is_record = kind == messages.Kind.RECORD
+        outgoing = self._bus.own
+
+        def done(seq: int | None, error: Exception | None) -> None:
+            if seq is None:
+                failure = error or RuntimeError("the entry has no number")
+                concurrency.post(lambda: waiter.fail(failure))
+                return
+            item = streams.Item(
+                kind=kind,
+                number=seq,
+                key=call.address,
+                group=call.group,
+                body=call.body,
+                pin=entry.consumer,
+                bound=consumer is not None and bool(call.group),
+                expires=expires,
+            )
+            if not is_record:
+                concurrency.post(lambda: waiter.resolve(0, b""))
+            self._runtime.call_soon(
+                lambda: outgoing.committed(item, waiter if is_record else None)
+            )
+
+        self._runtime.store.append(entry, done)
+
+    def _choose(self, call: Call) -> messages.Consumer | None:
+        """Whose turn it is, if that is known; the choice goes to disk with the entry."""
+        address, pool = streams.split_key(call.address)
+        if addressing.is_server_directed(address):
+            return None
+        return self._bus.directory.pick(address, call.group, pool or "")
+
+
+class Listener:
+    """A listener's mailbox, and the way to end it."""
+
+    def __init__(self, client: Client, number: int) -> None:
+        self.number = number
+        self.box = mailbox.Mailbox()
+        self._client = client
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Take nothing more; what has been taken stays in the mailbox to be polled."""
+        if not self._stopped:
+            self._stopped = True
+            self._client.unlisten(self.number)
+            self.box.stop()

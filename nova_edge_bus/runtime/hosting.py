@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An endpoint inside a process that uses the bus, taken over by another one when this one ends."""
+
+import zmq
+
+from nova_edge_bus import concurrency
+from nova_edge_bus import settings as settings_module
+from nova_edge_bus.endpoint import listening
+from nova_edge_bus.endpoint import server
+from nova_edge_bus.transport import loop as loop_module
+
+LOG = concurrency.NativeLogger(__name__)
+
+RETRY = 1.0
+"""Seconds between two attempts to bind the address while another process has it."""
+
+
+class HostedEndpoint:
+    """A service that binds the endpoint as soon as the address is free."""
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        loop: loop_module.Loop,
+        settings: settings_module.Settings,
+    ) -> None:
+        self._server = server.EndpointServer(
+            context, loop, [settings.listen], allow_insecure=settings.allow_insecure
+        )
+        self._address = settings.listen
+        self._try_at: float | None = 0.0
+
+    def sockets(self) -> list["zmq.Socket[bytes]"]:
+        """See :class:`nova_edge_bus.transport.loop.Service`."""
+        return []
+
+    def on_readable(self, socket: "zmq.Socket[bytes]", now: float) -> None:
+        """See :class:`nova_edge_bus.transport.loop.Service`."""
+
+    def next_deadline(self) -> float | None:
+        """See :class:`nova_edge_bus.transport.loop.Service`."""
+        return self._try_at
+
+    def tick(self, now: float) -> None:
+        """See :class:`nova_edge_bus.transport.loop.Service`."""
+        if self._try_at is None or now < self._try_at:
+            return
+        try:
+            self._server.start()
+        except listening.AddressInUse:
+            self._try_at = now + RETRY
+        except listening.EndpointError as error:
+            LOG.error("cannot host an endpoint at %s: %s", self._address, error)
+            self._try_at = None
+        else:
+            LOG.info("hosting an endpoint at %s", self._address)
+            self._try_at = None

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A receiver's surroundings: the links of a bus, the inbox, and the listeners' mailboxes."""
+
+import functools
+import time
+from typing import TYPE_CHECKING
+
+from nova_edge_bus import concurrency
+from nova_edge_bus.delivery import origins
+from nova_edge_bus.delivery import receiver as receiver_module
+from nova_edge_bus.journal import entries
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import mailbox
+from nova_edge_bus.runtime import pending
+from nova_edge_bus.runtime import store as store_module
+
+if TYPE_CHECKING:
+    from nova_edge_bus.runtime import bus as bus_module
+
+LOG = concurrency.NativeLogger(__name__)
+
+MAILBOX_LIMIT = 4096
+"""Deliveries that may wait in one mailbox before senders are told to try again later."""
+
+
+class Incoming:
+    """The port of the :class:`~nova_edge_bus.delivery.receiver.Receiver`, and the receiver."""
+
+    def __init__(self, bus: "bus_module.Bus", store: store_module.Store, timeout: float) -> None:
+        self._bus = bus
+        self._store = store
+        self._mailboxes: dict[int, mailbox.Mailbox] = {}
+        self.receiver = receiver_module.Receiver(self, holding_interval=timeout / 3)
+
+    def restore(self, stored: list[entries.Received]) -> None:
+        """Take up the commands that the last life accepted and did not dispatch."""
+        self.receiver.restore(
+            origins.Inbound(
+                kind=messages.Kind.COMMAND,
+                number=row.seq,
+                origin=row.origin,
+                reply_to=b"",
+                via=None,
+                address=row.address,
+                body=row.body,
+                group=row.group,
+            )
+            for row in stored
+        )
+
+    def listen(
+        self, number: int, addresses: list[str], fanouts: list[str], box: mailbox.Mailbox
+    ) -> None:
+        """Take deliveries to these addresses into *box* from now on."""
+        self._mailboxes[number] = box
+        self.receiver.listen(number, addresses, fanouts)
+
+    def unlisten(self, number: int) -> None:
+        """Put nothing more into the mailbox of this listener."""
+        self.receiver.unlisten(number)
+        self._mailboxes.pop(number, None)
+
+    def begin(self, item: origins.Inbound) -> None:
+        """A command is about to be dispatched: it will not be, a second time.
+
+        Blocks the caller, the dispatching thread, until that is on disk.
+
+        :raises JournalError: when it cannot be written
+        """
+        if item.kind != messages.Kind.COMMAND:
+            return
+        waiter = pending.Pending()
+        self._store.run(
+            lambda journal: journal.inbox.mark_dispatched(item.origin, item.number),
+            lambda _, error: concurrency.post(
+                functools.partial(waiter.fail, error)
+                if error is not None
+                else functools.partial(waiter.resolve, 0, b"")
+            ),
+        )
+        waiter.wait(store_module.OPEN_TIMEOUT)
+
+    def finish(self, item: origins.Inbound, status: int, body: bytes) -> None:
+        """*item* has been handled; on the I/O thread."""
+        if item.kind == messages.Kind.COMMAND:
+            self._store.lazily(
+                lambda journal: journal.inbox.mark_done_many([(item.origin, item.number)]),
+                lambda: None,
+                concurrency.monotonic(),
+            )
+        elif item.kind is not None:
+            self.receiver.finished(item, status, body)
+
+    # receiver.Port
+
+    def transmit(self, via: object, message: messages.Message) -> None:
+        """See :class:`nova_edge_bus.delivery.receiver.Port`."""
+        self._bus.transmit(via, message)
+
+    def accept(self, item: origins.Inbound) -> None:
+        """See :class:`nova_edge_bus.delivery.receiver.Port`."""
+        row = entries.Received(
+            origin=item.origin,
+            seq=item.number,
+            epoch=item.epoch,
+            address=item.address,
+            group=item.group,
+            body=item.body,
+            received_at=time.time(),
+        )
+
+        def done(fresh: list[bool] | None, error: Exception | None) -> None:
+            if error is not None or fresh is None:
+                LOG.warning("cannot accept a command from %s: %s", item.origin.hex(), error)
+                self.receiver.not_accepted(item, "the inbox cannot be written")
+            else:
+                self.receiver.accepted(item, fresh=fresh[0])
+
+        self._store.run(lambda journal: journal.inbox.accept_many([row]), done)
+
+    def withdraw(self, item: origins.Inbound) -> None:
+        """See :class:`nova_edge_bus.delivery.receiver.Port`."""
+
+        def done(_: object, error: Exception | None) -> None:
+            if error is None:
+                self.receiver.withdrawn(item)
+            else:
+                LOG.error("cannot take a command out of the inbox: %s", error)
+
+        self._store.run(lambda journal: journal.inbox.withdraw(item.origin, item.number), done)
+
+    def dispatch(self, item: origins.Inbound) -> None:
+        """See :class:`nova_edge_bus.delivery.receiver.Port`."""
+        box = self._mailboxes[item.listener]
+        concurrency.post(functools.partial(box.put, item))
+
+    def is_crowded(self, listener: int) -> bool:
+        """Whether the mailbox of *listener* has no room for calls."""
+        box = self._mailboxes.get(listener)
+        return box is not None and len(box) > MAILBOX_LIMIT
+
+    def forget(self, origin: bytes, address: str, floor: int) -> None:
+        """See :class:`nova_edge_bus.delivery.receiver.Port`."""
+        self._store.lazily(
+            lambda journal: journal.inbox.forget_below(origin, address, floor),
+            lambda: None,
+            concurrency.monotonic(),
+        )

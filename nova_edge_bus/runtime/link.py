@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One link: a DEALER to one endpoint, dialled again whenever the session ends."""
+
+import random
+from collections.abc import Callable
+
+import zmq
+import zmq.utils.monitor
+
+from nova_edge_bus import concurrency
+from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.protocol import session as protocol_session
+
+LOG = concurrency.NativeLogger(__name__)
+
+FIRST_PAUSE = 0.05
+"""Seconds before the first attempt to dial again; it doubles up to the link timeout."""
+MAX_BACKLOG = 256
+"""Messages queued on a session beyond which nothing new is put on it."""
+MAX_READ = 64
+"""Packets read from one link before the others get a turn."""
+HIGH_WATER_MARK = 1000
+
+
+class Link:
+    """Dials one endpoint for ever. Belongs to the I/O thread.
+
+    :param hello: makes the HELLO of a new session
+    :param link_timeout: seconds of silence after which the link is taken for cut
+    """
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        address: str,
+        hello: Callable[[], messages.Hello],
+        link_timeout: float,
+        *,
+        compress: bool,
+    ) -> None:
+        self.address = address
+        self._context = context
+        self._hello = hello
+        self._link_timeout = link_timeout
+        self._compress = compress
+        self._socket: zmq.Socket[bytes] | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._session: protocol_session.DialSession | None = None
+        self._unsent: list[bytes] = []
+        self._dial_at = 0.0
+        self._pause = FIRST_PAUSE
+        self._was_up = False
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the endpoint has welcomed this peer and is being heard."""
+        session = self._session
+        return session is not None and session.state is protocol_session.State.UP
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a message put on the link now will leave soon."""
+        return self.is_up and self._session is not None and self._session.backlog[0] < MAX_BACKLOG
+
+    def sockets(self) -> list["zmq.Socket[bytes]"]:
+        """The sockets that the loop has to watch for this link."""
+        return [socket for socket in (self._socket, self._monitor) if socket is not None]
+
+    def queue(self, message: messages.Message) -> None:
+        """Put *message* on the session; :meth:`flush` writes it."""
+        if self._session is not None:
+            self._session.queue(message)
+
+    def consumed(self, message: messages.Message) -> None:
+        """What the endpoint sent has been dealt with: give its credit back."""
+        if self._session is not None:
+            self._session.consumed(message)
+
+    def set_urgent(self, urgent: bool) -> None:
+        """Tell whether answers are awaited over this link, so that silence is noticed sooner."""
+        if self._session is not None:
+            self._session.urgent = urgent
+
+    def read(self, socket: "zmq.Socket[bytes]", now: float) -> list[messages.Message]:
+        """Take what has arrived on one of :meth:`sockets`."""
+        if socket is self._monitor:
+            self._watch(now)
+            return []
+        received: list[messages.Message] = []
+        for _ in range(MAX_READ):
+            if self._socket is None or self._session is None:
+                break
+            try:
+                packet = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            received += self._session.receive(packet, now)
+        return received
+
+    def tick(self, now: float) -> None:
+        """Dial when it is time to, and notice that the session has ended or begun."""
+        if self._session is None:
+            if now >= self._dial_at:
+                self._dial(now)
+            return
+        self._session.tick(now)
+        if self._session.state is protocol_session.State.CLOSED:
+            self.hang_up(now, self._session.reason)
+        elif self.is_up and not self._was_up:
+            self._was_up = True
+            self._pause = FIRST_PAUSE
+            LOG.info("linked to endpoint %s", self.address)
+
+    def flush(self) -> None:
+        """Write what the session has to say, as far as the socket takes it."""
+        if self._socket is None or self._session is None:
+            return
+        self._unsent += self._session.outgoing()
+        while self._unsent:
+            try:
+                self._socket.send(self._unsent[0], zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            del self._unsent[0]
+
+    def next_deadline(self) -> float | None:
+        """Monotonic seconds at which :meth:`tick` has something to do."""
+        if self._socket is None:
+            return self._dial_at
+        return self._session.next_deadline() if self._session is not None else None
+
+    def hang_up(self, now: float, reason: str) -> None:
+        """End the session and the connection; the next one is dialled after a random pause."""
+        if self._was_up:
+            LOG.warning("link to endpoint %s is down: %s", self.address, reason)
+        else:
+            LOG.debug("endpoint %s did not answer: %s", self.address, reason)
+        self._close_sockets(linger=0)
+        self._dial_at = now + self._pause * random.uniform(0.5, 1.5)
+        self._pause = min(self._pause * 2, self._link_timeout)
+
+    def close(self, linger: int) -> None:
+        """Say goodbye and close for good.
+
+        :param linger: milliseconds for which ZeroMQ may go on writing
+        """
+        if self._session is not None:
+            self._session.close("the peer stops")
+            self.flush()
+        self._close_sockets(linger=linger)
+
+    def _dial(self, now: float) -> None:
+        socket = self._context.socket(zmq.DEALER)
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.SNDHWM, HIGH_WATER_MARK)
+        socket.set(zmq.RCVHWM, HIGH_WATER_MARK)
+        socket.set(zmq.MAXMSGSIZE, codec.MAX_PACKET)
+        socket.set(zmq.RECONNECT_IVL, 100)
+        socket.set(zmq.RECONNECT_IVL_MAX, 2000)
+        socket.set(zmq.IPV6, 1)
+        self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._session = protocol_session.DialSession(
+            self._hello(),
+            link_timeout=self._link_timeout,
+            now=now,
+            codec=codec.Codec(compress=self._compress),
+        )
+        self._socket = socket
+        socket.connect(self.address)
+        self.flush()
+
+    def _watch(self, now: float) -> None:
+        """The connection broke: do not wait for the silence that follows."""
+        assert self._monitor is not None
+        try:
+            zmq.utils.monitor.recv_monitor_message(self._monitor, zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        if self._session is not None:
+            self._session.close("the connection broke")
+            self.hang_up(now, "the connection broke")
+
+    def _close_sockets(self, *, linger: int) -> None:
+        if self._socket is not None:
+            self._socket.disable_monitor()
+            self._socket.close(linger=linger)
+        if self._monitor is not None and not self._monitor.closed:
+            self._monitor.close(linger=0)
+        self._socket = None
+        self._monitor = None
+        self._session = None
+        self._unsent = []
+        self._was_up = False

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sender's surroundings: the links of a bus, a journal, and the callers who wait."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from nova_edge_bus import concurrency
+from nova_edge_bus.delivery import sender as sender_module
+from nova_edge_bus.delivery import streams
+from nova_edge_bus.journal import entries
+from nova_edge_bus.journal import journal as journal_module
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import pending
+from nova_edge_bus.runtime import store as store_module
+
+if TYPE_CHECKING:
+    from nova_edge_bus.runtime import bus as bus_module
+
+LOG = concurrency.NativeLogger(__name__)
+
+PAGE_ENTRIES = 128
+PAGE_BYTES = 4 << 20
+
+
+class Outgoing:
+    """The port of one :class:`~nova_edge_bus.delivery.sender.Sender`, and the sender itself.
+
+    :param own: whether the outbox is this process's own rather than an adopted one
+    """
+
+    def __init__(
+        self,
+        bus: "bus_module.Bus",
+        store: store_module.Store,
+        limits: sender_module.Limits,
+        *,
+        own: bool,
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._waiting: dict[tuple[bool, int], pending.Pending] = {}
+        self.sender = sender_module.Sender(
+            bus.directory,
+            self,
+            outbox=None if own else store.outbox_id,
+            epoch=store.epoch,
+            limits=limits,
+        )
+
+    def restore(self, records: list[tuple[int, str]], stored: list[tuple[str, int]]) -> None:
+        """Take up what the journal holds for this bus."""
+        self.sender.restore(records, stored)
+
+    def call(self, item: streams.Item, waiter: pending.Pending) -> None:
+        """Make a call whose answer *waiter* gets."""
+        self._waiting[(True, item.number)] = waiter
+        self.sender.call(item)
+
+    def committed(self, item: streams.Item, waiter: pending.Pending | None) -> None:
+        """An entry is on disk; *waiter* gets the reply to a record."""
+        if waiter is not None:
+            self._waiting[(False, item.number)] = waiter
+        self.sender.committed(item)
+
+    def abandon(self, kind: messages.Kind, number: int) -> None:
+        """Nobody waits any more; a record is shipped all the same."""
+        is_call = kind == messages.Kind.REQUEST
+        self._waiting.pop((is_call, number), None)
+        if is_call:
+            self.sender.cancel(number)
+
+    # sender.Port
+
+    def can_transmit(self, endpoint: object) -> bool:
+        """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        return self._bus.has_room(endpoint)
+
+    def transmit(self, endpoint: object, message: messages.Deliver) -> None:
+        """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        self._bus.transmit(endpoint, message)
+
+    def lookup(self, address: str) -> None:
+        """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        self._bus.lookup(address)
+
+    def settle(self, seq: int, outcome: str) -> None:
+        """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        settled = (seq, outcome, None)
+        self._store.lazily(
+            lambda journal: journal.outbox.settle_many([settled]),
+            lambda: self.sender.settled([seq]),
+            concurrency.monotonic(),
+        )
+
+    def pin(self, pins: list[tuple[int, bytes]]) -> None:
+        """See :class:`nova_edge_bus.delivery.sender.Port`."""
+
+        def done(_: object, error: Exception | None) -> None:
+            if error is not None:
+                LOG.error("cannot bind %s entries to their consumers: %s", len(pins), error)
+            self.sender.pinned(pins)
+
+        self._store.run(lambda journal: journal.outbox.pin_many(list(pins)), done)
+
+    def load(self, key: str, after: int) -> None:
+        """See :class:`nova_edge_bus.delivery.sender.Port`."""
+
+        def done(page: list[entries.Entry] | None, error: Exception | None) -> None:
+            if error is not None or page is None:
+                LOG.error("cannot read outbox %s: %s", self._store.path, error)
+                page = []
+            self.sender.loaded(key, [_stored_item(entry) for entry in page], more=bool(page))
+
+        self._store.run(
+            lambda journal: journal.outbox.pending(key, after, PAGE_ENTRIES, PAGE_BYTES), done
+        )
+
+    def expand(self, item: streams.Item, pools: set[str]) -> None:
+        """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        address, _ = streams.split_key(item.key)
+        keys = [streams.stream_key(address, pool) for pool in ("", *sorted(pools))]
+        wall = time.time()
+        expires_at = wall + (item.expires or 0.0) - concurrency.monotonic()
+        copies = [
+            entries.NewEntry(
+                link=self._bus.link,
+                address=key,
+                kind=int(item.kind),
+                group=item.group,
+                method="",
+                body=item.body,
+                consumer=None,
+                created_at=wall,
+                expires_at=expires_at,
+            )
+            for key in keys
+        ]
+
+        def done(seqs: list[int] | None, error: Exception | None) -> None:
+            if error is not None or seqs is None:
+                LOG.error("cannot copy a notification to its pools: %s", error)
+                return
+            items = [
+                streams.Item(item.kind, seq, key, item.group, item.body, expires=item.expires)
+                for seq, key in zip(seqs, keys, strict=True)
+            ]
+            self.sender.expanded(item, items)
+
+        def replace(journal: journal_module.Journal) -> list[int]:
+            seqs = journal.outbox.append_many(copies)
+            journal.outbox.settle_many([(item.number, "accepted", "copied to listener pools")])
+            return seqs
+
+        self._store.run(replace, done)
+
+    def answer(self, item: streams.Item, status: int, body: bytes) -> None:
+        """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        waiter = self._waiting.pop((item.is_call, item.number), None)
+        if waiter is not None:
+            self._post(lambda: waiter.resolve(status, body))
+
+    def heartbeat(self, item: streams.Item) -> None:
+        """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        waiter = self._waiting.get((item.is_call, item.number))
+        if waiter is not None:
+            self._post(waiter.heartbeat)
+
+    def undeliverable(self, item: streams.Item) -> None:
+        """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        waiter = self._waiting.pop((item.is_call, item.number), None)
+        if waiter is not None:
+            self._post(lambda: waiter.fail(pending.Undeliverable(item.key)))
+
+    def fenced(self) -> None:
+        """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        LOG.error(
+            "outbox=%s epoch=%s is fenced: its journal %s has been opened elsewhere since; "
+            "nothing more is shipped from it",
+            self._store.outbox_id.hex(),
+            self._store.epoch,
+            self._store.path,
+        )
+
+    @staticmethod
+    def _post(callback: Callable[[], None]) -> None:
+        concurrency.post(callback)
+
+
+def _stored_item(entry: entries.Entry) -> streams.Item:
+    expires = None
+    if entry.expires_at is not None:
+        expires = concurrency.monotonic() + entry.expires_at - time.time()
+    return streams.Item(
+        kind=messages.Kind(entry.kind),
+        number=entry.seq,
+        key=entry.address,
+        group=entry.group,
+        body=entry.body,
+        pin=entry.consumer,
+        in_doubt=True,
+        expires=expires,
+    )

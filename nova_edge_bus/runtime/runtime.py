@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runtime of one process: its journal, its I/O thread, and a bus for each set of endpoints."""
+
+import os
+import pathlib
+from collections.abc import Callable
+
+import zmq
+
+from nova_edge_bus import concurrency
+from nova_edge_bus import settings as settings_module
+from nova_edge_bus.journal import slots
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.protocol import session
+from nova_edge_bus.runtime import adoption
+from nova_edge_bus.runtime import bus as bus_module
+from nova_edge_bus.runtime import hosting
+from nova_edge_bus.runtime import housekeeping
+from nova_edge_bus.runtime import store as store_module
+from nova_edge_bus.transport import loop as loop_module
+
+LOG = concurrency.NativeLogger(__name__)
+
+WINDOW_MESSAGES = 512
+WINDOW_BYTES = 8 << 20
+STOP_TIMEOUT = 10.0
+"""Seconds that the I/O thread may take to end."""
+
+
+class Runtime:
+    """Made on first use in a process, ended when its last driver object is closed.
+
+    What a crash leaves behind is the journal; the process that takes the slot next ships it.
+
+    :raises JournalError: when no journal can be opened
+    """
+
+    def __init__(self, settings: settings_module.Settings) -> None:
+        concurrency.prepare()
+        self._settings = settings
+        self._peer = os.urandom(session.ID_BYTES)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._loop = loop_module.Loop()
+        slot = slots.take(pathlib.Path(settings.journal_dir), settings.host, settings.service)
+        self._store = store_module.Store(slot, settings, self._loop.call_soon_threadsafe)
+        self._undone = self._store.wait(lambda journal: list(journal.inbox.undone()))
+        self._left_over = self._store.left_over()
+        self._buses: dict[str, bus_module.Bus] = {}
+        self._lock = concurrency.native.threading.Lock()
+        self._next_listener = 0
+        self._adopter = adoption.Adopter(settings, self.bus, self._loop)
+        self._loop.register(self._adopter)
+        self._loop.register(
+            housekeeping.Housekeeping(self._store, lambda: list(self._buses.values()))
+        )
+        if settings.listen:
+            self._loop.register(hosting.HostedEndpoint(self._context, self._loop, settings))
+        for link in self._left_over:
+            self.bus(settings_module.for_link(settings, link))
+        self._thread = concurrency.spawn("edge-bus-io", self._loop.run)
+
+    @property
+    def store(self) -> store_module.Store:
+        """The process's own journal."""
+        return self._store
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Run *call* on the I/O thread; from any thread."""
+        self._loop.call_soon_threadsafe(call)
+
+    def next_listener(self) -> int:
+        """A number for a listener that no other listener of this process has."""
+        with self._lock:
+            self._next_listener += 1
+            return self._next_listener
+
+    def bus(self, settings: settings_module.Settings) -> bus_module.Bus:
+        """The bus for the endpoints of *settings*, the same one for the same endpoints."""
+        with self._lock:
+            bus = self._buses.get(settings.link)
+            if bus is None:
+                bus = bus_module.Bus(
+                    self._context, settings, self._store, self._hello, self._loop.refresh
+                )
+                self._buses[settings.link] = bus
+                records, streams = self._left_over.get(settings.link, ([], []))
+                self.call_soon(lambda: self._begin(bus, records, streams))
+            return bus
+
+    def close(self, linger: float) -> None:
+        """Let the outbox drain, then end the threads and give the sockets and the slot back.
+
+        :param linger: seconds that the draining may take while an endpoint is linked
+        """
+        self._await_drained(linger)
+
+        def finish() -> None:
+            for bus in self._buses.values():
+                self._loop.unregister(bus)
+                bus.close(linger=200)
+            self._loop.stop()
+
+        self.call_soon(finish)
+        if not concurrency.join(self._thread, STOP_TIMEOUT):
+            LOG.error("the I/O thread did not end within %g s", STOP_TIMEOUT)
+        self._adopter.close()
+        self._store.close()
+        self._loop.close()
+        self._context.destroy(linger=200)
+
+    def _begin(
+        self,
+        bus: bus_module.Bus,
+        records: list[tuple[int, str]],
+        streams: list[tuple[str, int]],
+    ) -> None:
+        bus.own.restore(records, streams)
+        bus.incoming.restore(self._undone)
+        self._undone = []
+        self._loop.register(bus)
+
+    def _await_drained(self, linger: float) -> None:
+        deadline = concurrency.monotonic() + linger
+        while concurrency.monotonic() < deadline:
+            busy = [bus for bus in self._buses.values() if bus.is_linked() and bus.unfinished()]
+            if not busy:
+                return
+            concurrency.pause(0.02)
+
+    def _hello(self) -> messages.Hello:
+        store = self._store
+        return messages.Hello(
+            oldest_version=session.OLDEST_VERSION,
+            newest_version=messages.PROTOCOL_VERSION,
+            peer=self._peer,
+            outbox=store.outbox_id,
+            epoch=store.epoch,
+            nonce=store.nonce,
+            host=self._settings.host,
+            service=self._settings.service,
+            window_messages=WINDOW_MESSAGES,
+            window_bytes=WINDOW_BYTES,
+        )

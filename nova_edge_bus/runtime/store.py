@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One open journal, as the I/O thread uses it: nothing here blocks it, results come back to it."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+from typing import TypeVar
+
+from nova_edge_bus import concurrency
+from nova_edge_bus import errors
+from nova_edge_bus import settings as settings_module
+from nova_edge_bus.journal import entries
+from nova_edge_bus.journal import journal as journal_module
+from nova_edge_bus.journal import slots
+from nova_edge_bus.journal import writer
+
+LOG = concurrency.NativeLogger(__name__)
+T = TypeVar("T")
+
+OPEN_TIMEOUT = 60.0
+"""Seconds that opening a journal, with its integrity check, may take."""
+STOP_TIMEOUT = 10.0
+"""Seconds that the writer may take to finish what it was given."""
+LAZY_SECONDS = 0.2
+"""How long an outcome may wait for a commit; a crash before it costs a repetition only."""
+LAZY_LIMIT = 256
+"""How many outcomes may wait for a commit."""
+
+LeftOver = dict[str, tuple[list[tuple[int, str]], list[tuple[str, int]]]]
+"""By link: each unsettled record's ``(seq, group)``, each stream's ``(key, first seq)``."""
+
+
+class _Lazy(NamedTuple):
+    op: Callable[[journal_module.Journal], object]
+    then: Callable[[], None]
+
+
+class Store:
+    """A journal with its slot and its writer.
+
+    :param call_soon: runs a function on the I/O thread
+    """
+
+    def __init__(
+        self,
+        slot: slots.Slot,
+        settings: settings_module.Settings,
+        call_soon: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._slot = slot
+        self._call_soon = call_soon
+        self._lazy: list[_Lazy] = []
+        self._lazy_since: float | None = None
+        self._writer = writer.JournalWriter(
+            functools.partial(_open, slot.path, settings), on_error=_report
+        )
+        try:
+            self.outbox_id, self.epoch, self.nonce = self.wait(
+                lambda journal: (journal.outbox_id, journal.epoch, journal.nonce)
+            )
+        except Exception:
+            self.close()
+            raise
+
+    @property
+    def path(self) -> str:
+        """The journal's file."""
+        return str(self._slot.path)
+
+    def wait(self, op: Callable[[journal_module.Journal], T]) -> T:
+        """Run *op* in the writer and wait for it; not for the I/O thread.
+
+        :raises JournalError: when the journal cannot be opened or written
+        """
+        done = concurrency.native.threading.Event()
+        outcome: list[Any] = [None, None]
+
+        def finish(result: T | None, error: Exception | None) -> None:
+            outcome[:] = [result, error]
+            done.set()
+
+        self._writer.submit(op, finish)
+        if not done.wait(OPEN_TIMEOUT):
+            raise errors.JournalError(
+                f"journal {self.path} did not answer within {OPEN_TIMEOUT:g} s; is the disk stuck?"
+            )
+        if outcome[1] is not None:
+            raise outcome[1]
+        result: T = outcome[0]
+        return result
+
+    def left_over(self) -> LeftOver:
+        """What the outbox holds from before; not for the I/O thread.
+
+        :raises JournalError: when it cannot be read
+        """
+        return self.wait(_left_over)
+
+    def run(
+        self,
+        op: Callable[[journal_module.Journal], T],
+        then: Callable[[T | None, Exception | None], None],
+    ) -> None:
+        """Run *op* in the writer, and *then* on the I/O thread after the commit."""
+        self._writer.submit(
+            op, lambda result, error: self._call_soon(functools.partial(then, result, error))
+        )
+
+    def append(
+        self, entry: entries.NewEntry, done: Callable[[int | None, Exception | None], None]
+    ) -> None:
+        """Append an entry; *done* runs on the writer's thread after the commit."""
+        self._writer.append(entry, done)
+
+    def lazily(
+        self, op: Callable[[journal_module.Journal], object], then: Callable[[], None], now: float
+    ) -> None:
+        """Run *op* with a later commit; *then* runs on the I/O thread after that."""
+        self._lazy.append(_Lazy(op, then))
+        if self._lazy_since is None:
+            self._lazy_since = now
+        if len(self._lazy) >= LAZY_LIMIT:
+            self._flush()
+
+    def tick(self, now: float) -> None:
+        """Commit what has waited long enough."""
+        if self._lazy_since is not None and now - self._lazy_since >= LAZY_SECONDS:
+            self._flush()
+
+    def next_deadline(self) -> float | None:
+        """Monotonic seconds of the next lazy commit."""
+        return None if self._lazy_since is None else self._lazy_since + LAZY_SECONDS
+
+    def close(self) -> None:
+        """Commit what is left, close the journal and give the slot back."""
+        self._flush()
+        self._writer.stop(STOP_TIMEOUT)
+        self._slot.release()
+
+    def _flush(self) -> None:
+        lazy, self._lazy = self._lazy, []
+        self._lazy_since = None
+        if not lazy:
+            return
+
+        def apply(journal: journal_module.Journal) -> None:
+            for each in lazy:
+                each.op(journal)
+
+        def finish(_: object, error: Exception | None) -> None:
+            if error is not None:
+                LOG.error("cannot write outcomes to journal %s: %s", self.path, error)
+                return
+            for each in lazy:
+                each.then()
+
+        self.run(apply, finish)
+
+
+def _open(path: Any, settings: settings_module.Settings) -> journal_module.Journal:
+    open_journal = functools.partial(
+        journal_module.Journal.open,
+        path,
+        max_bytes=settings.journal_max_bytes,
+        retention=settings.journal_retention,
+    )
+    try:
+        return open_journal()
+    except errors.JournalCorrupt as error:
+        aside = journal_module.quarantine(path)
+        LOG.error("%s; it was moved to %s and a new journal begun", error, aside)
+        return open_journal()
+
+
+def _report(error: Exception) -> None:
+    LOG.error("journal writer: %s", error)
+
+
+def _left_over(journal: journal_module.Journal) -> LeftOver:
+    found: LeftOver = {}
+    for stream in journal.outbox.streams():
+        found.setdefault(stream.link, ([], []))[1].append((stream.address, stream.first_seq))
+    for link, seq, group in journal.outbox.record_groups():
+        found[link][0].append((seq, group))
+    return found
