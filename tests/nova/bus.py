@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import abc
 import pathlib
+import re
 import secrets
 import subprocess
 import sys
@@ -12,8 +13,6 @@ from collections.abc import Sequence
 
 from tests.nova.config import Options
 from tests.nova.processes import Process
-from tests.nova.processes import accepts_connections
-from tests.nova.processes import free_port
 from tests.nova.relay import Address
 
 _RABBITMQCTL_SECONDS = 60
@@ -89,8 +88,9 @@ class EdgeBus(Bus):
     name = "edge"
 
     def __init__(self, endpoints: int = 1) -> None:
-        """Choose the endpoints' ports; start() runs them."""
-        self.addresses = [("127.0.0.1", free_port()) for _ in range(endpoints)]
+        """Plan the endpoints; start() runs them."""
+        self.addresses: list[Address] = []
+        self._count = endpoints
         self._endpoints: list[Process] = []
 
     @property
@@ -99,25 +99,20 @@ class EdgeBus(Bus):
         return self._endpoints
 
     def start(self, workdir: pathlib.Path) -> None:
-        """Run the endpoints and wait until each accepts connections.
+        """Run the endpoints and wait until each listens.
 
         :raises NotReadyError: when one does not
         """
-        command = str(pathlib.Path(sys.executable).with_name("nova-edge-bus"))
-        for number, (host, port) in enumerate(self.addresses):
+        for number in range(self._count):
             endpoint = Process(
-                f"endpoint-{number}",
-                [command, "endpoint", "--listen", f"tcp://{host}:{port}"],
-                workdir / "logs" / f"endpoint-{number}.log",
+                f"endpoint-{number}", [], workdir / "logs" / f"endpoint-{number}.log"
             )
             self._endpoints.append(endpoint)
-            self.start_endpoint(endpoint)
+            self.addresses.append(_start_endpoint(endpoint, "127.0.0.1", 0))
 
-    def start_endpoint(self, endpoint: Process) -> None:
-        """Start one endpoint, for the first time or again."""
-        _, port = self.addresses[self._endpoints.index(endpoint)]
-        endpoint.start()
-        endpoint.wait_ready(lambda: accepts_connections(port), _ENDPOINT_START_SECONDS)
+    def start_endpoint(self, number: int) -> None:
+        """Start an endpoint again, on the address that its clients know."""
+        _start_endpoint(self._endpoints[number], *self.addresses[number])
 
     def stop(self) -> None:
         """Stop the endpoints."""
@@ -136,6 +131,20 @@ class EdgeBus(Bus):
 def journal_directory(state: pathlib.Path) -> pathlib.Path:
     """Return where a client of the edge bus keeps its journal."""
     return state / "edge-bus"
+
+
+def _start_endpoint(endpoint: Process, host: str, port: int) -> Address:
+    program = str(pathlib.Path(sys.executable).with_name("nova-edge-bus"))
+    endpoint.command = [program, "endpoint", "--listen", f"tcp://{host}:{port}"]
+    seen = len(endpoint.log_text())
+    bound = re.compile(r"^listening on tcp://([\d.]+):(\d+)$", re.MULTILINE)
+    endpoint.start()
+    endpoint.wait_ready(
+        lambda: bound.search(endpoint.log_text(), seen) is not None, _ENDPOINT_START_SECONDS
+    )
+    found = bound.search(endpoint.log_text(), seen)
+    assert found is not None
+    return found[1], int(found[2])
 
 
 def _rabbitmqctl(*arguments: str) -> None:

@@ -88,7 +88,7 @@ class NovaClient:
             self._call("GET", f"{path}/{each['request_id']}")["instanceAction"] for each in listed
         ]
 
-    def act(self, server_id: str, action: str, arguments: object = None) -> None:
+    def act(self, server_id: str, action: str, arguments: Any = None) -> None:
         """Ask for a server action by its name in the API, such as os-stop."""
         self._call("POST", f"/servers/{server_id}/action", {action: arguments})
 
@@ -171,7 +171,7 @@ class NovaClient:
                 )
             time.sleep(_POLL_SECONDS)
 
-    def _call(self, verb: str, path: str, body: object = None) -> Any:
+    def _call(self, verb: str, path: str, body: Any = None) -> Any:
         response = self._http.request(verb, self._url + path, json=body, timeout=_REQUEST_SECONDS)
         if response.status_code >= 400:
             raise requests.HTTPError(

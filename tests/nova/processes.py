@@ -30,21 +30,17 @@ class NotReadyError(Exception):
     """A process ended, or did not become ready in time."""
 
 
-def free_port() -> int:
-    """Return a TCP port of the loopback interface that was free a moment ago."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def reserve_port(port: int = 0) -> socket.socket:
+    """Bind a loopback port so that only sockets made by this function can have it too.
 
+    As long as nobody listens on one of them, connections are refused.
 
-def accepts_connections(port: int) -> bool:
-    """Say whether something accepts TCP connections on a loopback port."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-    except OSError:
-        return False
+    :param port: 0 for a free one
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind(("127.0.0.1", port))
+    return reserved
 
 
 def wait_until(check: Callable[[], bool], seconds: float, what: str) -> None:

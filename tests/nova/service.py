@@ -15,6 +15,8 @@ import importlib.metadata
 import os
 import sys
 
+from tests.nova.processes import reserve_port
+
 
 def main() -> None:
     """Run the service named on the command line; does not return before it ends."""
@@ -56,7 +58,9 @@ def _serve(application: str, port: int) -> None:
 
     module, _, attribute = application.partition(":")
     loaded = getattr(importlib.import_module(module), attribute)
-    waitress.serve(loaded, host="127.0.0.1", port=port, threads=8)
+    listener = reserve_port(port)
+    listener.listen(128)
+    waitress.serve(loaded, sockets=[listener], threads=8)
 
 
 if __name__ == "__main__":

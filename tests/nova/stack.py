@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import socket
 import sys
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from tests.nova.database import MariadbDatabases
 from tests.nova.database import SqliteDatabases
 from tests.nova.hypervisor import Hypervisor
 from tests.nova.processes import Process
-from tests.nova.processes import free_port
+from tests.nova.processes import reserve_port
 from tests.nova.processes import wait_until
 from tests.nova.relay import Relay
 from tests.nova.rest_stub import RestStub
@@ -91,13 +92,13 @@ class NovaStack:
             MariadbDatabases() if backend == "mariadb" else SqliteDatabases(self.workdir / "db")
         )
         self._stub = RestStub()
-        self._placement_port = free_port()
-        self._api_port = free_port()
+        self._placement_socket = reserve_port()
+        self._api_socket = reserve_port()
         self.placement = self._wsgi(
-            "placement", "placement.wsgi.api", self._placement_port, config.environment()
+            "placement", "placement.wsgi.api", self._placement_socket, config.environment()
         )
         self.api = self._wsgi(
-            "nova-api", "nova.wsgi.osapi_compute", self._api_port, self._environment
+            "nova-api", "nova.wsgi.osapi_compute", self._api_socket, self._environment
         )
         self.scheduler = self._service("nova-scheduler")
         self.conductor = self._service("nova-conductor")
@@ -108,12 +109,12 @@ class NovaStack:
     @property
     def api_url(self) -> str:
         """Where nova-api answers."""
-        return f"http://127.0.0.1:{self._api_port}"
+        return _url(self._api_socket)
 
     @property
     def placement_url(self) -> str:
         """Where placement answers."""
-        return f"http://127.0.0.1:{self._placement_port}"
+        return _url(self._placement_socket)
 
     @property
     def processes(self) -> Sequence[Process]:
@@ -157,8 +158,10 @@ class NovaStack:
         return stubborn
 
     def kill(self) -> None:
-        """End everything at once; what is in the workdir stays, the databases go."""
+        """End everything at once; what is in the workdir stays."""
         self._undo.close()
+        for reserved in (self._placement_socket, self._api_socket):
+            reserved.close()
 
     def compute(self, host: str) -> Compute:
         """Return the compute of that name."""
@@ -254,11 +257,13 @@ class NovaStack:
             {**self._environment, rpc_trace.ENVIRONMENT_VARIABLE: str(state / rpc_trace.FILE)},
         )
 
-    def _wsgi(self, name: str, module: str, port: int, environment: Mapping[str, str]) -> Process:
+    def _wsgi(
+        self, name: str, module: str, reserved: socket.socket, environment: Mapping[str, str]
+    ) -> Process:
         directory = str(self._state(name))
         return self._process(
             name,
-            ["wsgi", f"{module}:application", str(port)],
+            ["wsgi", f"{module}:application", str(reserved.getsockname()[1])],
             {
                 **environment,
                 "OS_NOVA_CONFIG_DIR": directory,
@@ -287,10 +292,15 @@ class NovaStack:
         )
 
 
+def _url(reserved: socket.socket) -> str:
+    host, port = reserved.getsockname()
+    return f"http://{host}:{port}"
+
+
 def _answers(url: str) -> bool:
     try:
         return requests.get(url, timeout=5).ok
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
 
 
