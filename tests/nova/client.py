@@ -132,7 +132,18 @@ class NovaClient:
 
     def delete(self, server_id: str) -> None:
         """Delete the server and wait until the API no longer knows it."""
+        self.request_delete(server_id)
+        self.wait_gone(server_id)
+
+    def request_delete(self, server_id: str) -> None:
+        """Ask for the server's end and return at once."""
         self._call("DELETE", f"/servers/{server_id}")
+
+    def wait_gone(self, server_id: str) -> None:
+        """Wait until the API no longer knows the server.
+
+        :raises ServerError: when time is up
+        """
         deadline = time.monotonic() + self._wait_seconds
         while server_id in {each["id"] for each in self.servers()}:
             if time.monotonic() > deadline:

@@ -18,7 +18,7 @@ Address = tuple[str, int]
 _CHUNK = 16 * 1024
 _CHUNKS_UNDER_WAY = 64
 _CONTROL_SECONDS = 10.0
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +153,8 @@ class Relay:
     async def _reset(self) -> None:
         for writer in self._writers:
             connection = writer.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            if connection.fileno() != -1:  # the other side may have broken it already
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             writer.transport.abort()
         connections = list(self._connections)
         for connection_task in connections:

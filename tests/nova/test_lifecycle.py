@@ -4,23 +4,89 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 
+from tests.nova import hypervisor
 from tests.nova import lifecycle
+from tests.nova.bus import EdgeBus
 from tests.nova.bus import RabbitBus
 from tests.nova.stack import NovaStack
 
 pytestmark = [pytest.mark.nova, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
-@pytest.mark.rabbitmq
-@pytest.mark.parametrize(
-    ("concurrency", "life"),
-    [("threading", lifecycle.full_life), ("eventlet", lifecycle.short_life)],
-)
-def test_lifecycle(tmp_path: pathlib.Path, concurrency: str, life) -> None:
-    with NovaStack(tmp_path, RabbitBus(), concurrency=concurrency) as stack:
-        print(lifecycle.table(list(lifecycle.run(stack, life))))
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NovaStack]:
+    with NovaStack(tmp_path_factory.mktemp("nova"), EdgeBus()) as stack:
+        yield stack
+
+
+@pytest.fixture
+def server(stack: NovaStack) -> Iterator[str]:
+    """A running server on the first compute."""
+    server_id = stack.client.create("server", host=stack.computes[0].host)
+    stack.client.wait_for(server_id, "ACTIVE")
+    yield server_id
+    stack.client.delete(server_id)
+
+
+def test_a_server_lives_through_everything(stack: NovaStack) -> None:
+    print(lifecycle.table(list(lifecycle.run(stack, lifecycle.full_life))))
+    assert not lifecycle.failed_rpcs(stack)
+
+
+def test_many_servers_are_born_and_die_at_once(stack: NovaStack) -> None:
+    servers = [stack.client.create(f"one-of-many-{number}") for number in range(8)]
+    for server_id in servers:
+        stack.client.wait_for(server_id, "ACTIVE")
+    assert sum(len(each.hypervisor.domains()) for each in stack.computes) == len(servers)
+    for server_id in servers:
+        stack.client.request_delete(server_id)
+    for server_id in servers:
+        stack.client.wait_gone(server_id)
+    assert not any(each.hypervisor.domains() for each in stack.computes)
+    assert not lifecycle.failed_rpcs(stack)
+
+
+def test_nova_learns_that_a_guest_has_stopped_by_itself(stack: NovaStack, server: str) -> None:
+    stack.computes[0].hypervisor.set_state(server, hypervisor.SHUTDOWN)
+    stack.client.wait_for(server, "SHUTOFF")
+
+
+def test_a_killed_compute_finds_its_guests_again(stack: NovaStack, server: str) -> None:
+    compute = stack.computes[0]
+    compute.process.kill()
+    stack.start_compute(compute)
+    stack.client.stop(server)
+    stack.client.start(server)
+    assert compute.hypervisor.domains()[server].state == hypervisor.RUNNING
+
+
+def test_a_slow_hypervisor_is_waited_for(stack: NovaStack, server: str) -> None:
+    stack.computes[0].hypervisor.slow_down(power_off=2)
+    stack.client.act(server, "os-stop")
+    busy = stack.client.show(server)
+    assert (busy["status"], busy["OS-EXT-STS:task_state"]) == ("ACTIVE", "powering-off")
+    stack.client.wait_for(server, "SHUTOFF")
+    stack.computes[0].hypervisor.slow_down()
+
+
+def test_the_services_stop_when_asked(stack: NovaStack) -> None:
+    assert stack.stop() == []
+
+
+def test_eventlet_boots_stops_and_deletes(tmp_path: pathlib.Path) -> None:
+    with NovaStack(tmp_path, EdgeBus(), concurrency="eventlet") as stack:
+        print(lifecycle.table(list(lifecycle.run(stack, lifecycle.short_life))))
         assert not lifecycle.failed_rpcs(stack)
         assert stack.stop() == []
+
+
+@pytest.mark.usefixtures("rabbitmq_url")
+@pytest.mark.rabbitmq
+def test_the_same_nova_runs_over_rabbitmq(tmp_path: pathlib.Path) -> None:
+    with NovaStack(tmp_path, RabbitBus()) as stack:
+        print(lifecycle.table(list(lifecycle.run(stack, lifecycle.short_life))))
+        assert not lifecycle.failed_rpcs(stack)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.nova.processes import wait_until
+from tests.nova.relay import RESET_ON_CLOSE
 from tests.nova.relay import Address
 from tests.nova.relay import Relay
 from tests.nova.relay import Traffic
@@ -181,3 +183,14 @@ def test_an_upstream_that_is_away_closes_the_connection() -> None:
         ):
             assert _receive(client, 1) == b""
         relay.stop()
+
+
+def test_reset_passes_over_connections_that_are_broken_already(relay: Relay) -> None:
+    relay.silence()
+    client = socket.create_connection(relay.addresses[0], timeout=10)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    wait_until(lambda: relay.open_connections == 1, 10, "the connection")
+    client.close()
+    time.sleep(0.2)  # or the reset of the client is not heard before ours
+    relay.reset()
+    assert relay.open_connections == 0
