@@ -24,7 +24,8 @@ class Stage(enum.Enum):
 class Inbound:
     """One delivery on its way to a listener; a fanout has no ``kind``.
 
-    ``deadline`` is monotonic seconds, ``monitor`` seconds.
+    ``address`` is the sender's stream key: streams of one address, for different listener pools,
+    have floors of their own. ``deadline`` is monotonic seconds, ``monitor`` seconds.
     """
 
     kind: messages.Kind | None

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Iterable
 
 from nova_edge_bus.delivery import origins
+from nova_edge_bus.delivery import streams
 from nova_edge_bus.protocol import messages
 
 HOLD_REPORT_AFTER = 1.0
@@ -50,6 +51,7 @@ class Port(typing.Protocol):
 class _Listener(typing.NamedTuple):
     addresses: frozenset[str]
     fanouts: frozenset[str]
+    pool: str
 
 
 class Receiver:
@@ -71,9 +73,11 @@ class Receiver:
 
     # This side.
 
-    def listen(self, number: int, addresses: Iterable[str], fanouts: Iterable[str]) -> None:
+    def listen(
+        self, number: int, addresses: Iterable[str], fanouts: Iterable[str], pool: str = ""
+    ) -> None:
         """A listener takes these addresses; what the inbox kept for them goes to it first."""
-        self._listeners[number] = _Listener(frozenset(addresses), frozenset(fanouts))
+        self._listeners[number] = _Listener(frozenset(addresses), frozenset(fanouts), pool)
         waiting, self._homeless = self._homeless, []
         for item in waiting:
             self._dispatch_stored(item)
@@ -307,12 +311,13 @@ class Receiver:
         self._port.dispatch(item)
 
     def _listener_for(self, item: origins.Inbound) -> int | None:
-        """The listener that the sender chose, or else any other of this address."""
-        chosen = self._listeners.get(item.listener)
-        if chosen is not None and item.address in chosen.addresses:
-            return item.listener
-        for number, listener in self._listeners.items():
-            if item.address in listener.addresses:
+        """The listener that the sender chose, or else any other of this address and pool."""
+        address, pool = streams.split_key(item.address)
+        for number in (item.listener, *self._listeners):
+            listener = self._listeners.get(number)
+            if listener is None or listener.pool != (pool or ""):
+                continue
+            if address in listener.addresses:
                 return number
         return None
 

@@ -112,6 +112,7 @@ class Sender:
             item = self._items.get((False, seq))
             if item is not None and item.state is streams.State.PINNING:
                 item.pin = inbox
+                self._streams[(False, item.key)].pinning -= 1
                 self._wait(item)
 
     def loaded(self, key: str, items: Sequence[streams.Item], *, more: bool) -> None:
@@ -256,10 +257,15 @@ class Sender:
         pins: list[tuple[int, bytes]],
         now: float,
     ) -> bool:
-        """Bring *item* one step further; False leaves it waiting."""
+        """Bring *item* one step further; False leaves it waiting.
+
+        While a consumer is being written down for one entry of a stream, later ones wait: they
+        would overtake it.
+        """
         pools = self._new_pools(stream, item)
         if pools:
             item.state = streams.State.PINNING
+            stream.pinning += 1
             self._port.expand(item, pools)
             return True
         consumer = self._chooser.choose(stream, item, now)
@@ -271,9 +277,10 @@ class Sender:
             return True
         if self._chooser.needs_pin(stream, item):
             item.state = streams.State.PINNING
+            stream.pinning += 1
             pins.append((item.number, consumer.inbox))
             return True
-        if not self._ordering.may_ship(stream, item, consumer):
+        if stream.pinning or not self._ordering.may_ship(stream, item, consumer):
             return False
         return self._transmit(stream, item, consumer, now)
 
@@ -325,7 +332,7 @@ class Sender:
             floor=stream.floor,
             after=self._ordering.predecessor(stream, item),
             group=item.group,
-            address=stream.address,
+            address=stream.key,
             remaining=remaining,
             monitor=int(item.monitor * 1000),
             body=item.body,
@@ -381,6 +388,8 @@ class Sender:
         key = (item.is_call, item.key)
         stream = self._streams[key]
         stream.remove(item)
+        if item.state is streams.State.PINNING:
+            stream.pinning -= 1
         self._items.pop((item.is_call, item.number), None)
         self._in_flight.pop(item, None)
         self._chooser.release(item)

@@ -95,6 +95,7 @@ class Stream:
     waiting: collections.deque[Item] = dataclasses.field(default_factory=collections.deque)
     settling: set[int] = dataclasses.field(default_factory=set)
     lowest_settling: int = 0
+    pinning: int = 0
     cursor: int = 0
     size: int = 0
     more_on_disk: bool = False

@@ -181,8 +181,9 @@ class Deliver(typing.NamedTuple):
 
     ``number`` is the seq of an entry or the number of a call, ``floor`` the lowest number of the
     sender (per kind of numbering) that is not settled, ``after`` the number that must be done
-    before this one (0: none), ``remaining`` and ``monitor`` milliseconds (0: none). ``body`` is
-    opaque to all but driver and contracts.
+    before this one (0: none), ``remaining`` and ``monitor`` milliseconds (0: none).
+    ``address`` is followed by ``#POOL`` where the copy for one listener pool is meant. ``body``
+    is opaque to all but driver and contracts.
     """
 
     to: bytes

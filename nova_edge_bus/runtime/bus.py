@@ -114,9 +114,7 @@ class Bus:
     ) -> None:
         """Take deliveries into *box*; *established* is called when an endpoint knows of it."""
         self._listeners[announcement.listener] = _Listener(announcement, established)
-        self.incoming.listen(
-            announcement.listener, announcement.addresses, announcement.fanouts, box
-        )
+        self.incoming.listen(announcement, box)
         self._queue_on_all(announcement)
 
     def unlisten(self, number: int) -> None:

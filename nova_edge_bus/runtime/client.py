@@ -125,12 +125,11 @@ class Client:
 
         :raises JournalError: when it could not be journaled
         """
-        directory = self._bus.directory
         waiters = []
         keys = [call.address]
-        if directory.answered(call.address) and directory.consumers(call.address):
-            pools = ("", *sorted(directory.pools(call.address)))
-            keys = [streams.stream_key(call.address, pool) for pool in pools]
+        pools = self._bus.directory.pools(call.address)
+        if pools:
+            keys = [streams.stream_key(call.address, pool) for pool in ("", *sorted(pools))]
         ttl = float(self._settings.notification_ttl)
         for key in keys:
             waiter = pending.Pending()

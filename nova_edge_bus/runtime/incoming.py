@@ -48,12 +48,10 @@ class Incoming:
             for row in stored
         )
 
-    def listen(
-        self, number: int, addresses: list[str], fanouts: list[str], box: mailbox.Mailbox
-    ) -> None:
-        """Take deliveries to these addresses into *box* from now on."""
-        self._mailboxes[number] = box
-        self.receiver.listen(number, addresses, fanouts)
+    def listen(self, announcement: messages.Listen, box: mailbox.Mailbox) -> None:
+        """Take deliveries for a listener into *box* from now on."""
+        self._mailboxes[announcement.listener] = box
+        self.receiver.listen(*announcement)
 
     def unlisten(self, number: int) -> None:
         """Put nothing more into the mailbox of this listener."""
