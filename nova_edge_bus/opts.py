@@ -53,9 +53,10 @@ _edge_bus_opts = [
     ),
     cfg.StrOpt(
         "compression",
-        default="zstd",
-        choices=["zstd", "none"],
-        help="How batches are compressed on the wire.",
+        default="auto",
+        choices=["auto", "zstd", "none"],
+        help="How batches are compressed on the wire. auto: zstd, except on the loopback "
+        "interface, where bytes cost less than the time to compress them.",
     ),
     cfg.FloatOpt(
         "linger",

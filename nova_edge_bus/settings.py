@@ -32,6 +32,13 @@ class Settings:
     listen: str
     allow_insecure: bool
 
+    def compresses(self, endpoint: str) -> bool:
+        """Whether what goes to *endpoint*, and comes from it, is compressed."""
+        if self.compression == "auto":
+            hostname = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+            return not is_loopback(hostname)
+        return self.compression == "zstd"
+
     @property
     def link(self) -> str:
         """The set of endpoints as one text: what entries are bound to in the journal."""

@@ -60,7 +60,7 @@ class Bus:
                 address,
                 hello,
                 settings.link_timeout,
-                compress=settings.compression != "none",
+                compress=settings.compresses(address),
             )
             for address in settings.endpoints
         }
