@@ -11,6 +11,7 @@ from collections.abc import Mapping
 Options = Mapping[str, Mapping[str, object]]
 
 COMPUTE_DRIVER = "persistent_fake.PersistentFakeDriver"
+SCHEDULER: Options = {"scheduler": {"workers": 1}}
 _AUTHTOKEN = "keystonemiddleware.auth_token:filter_factory"
 _ADMIN_FILTER = "tests.nova.rest_stub:admin_filter_factory"
 
@@ -103,9 +104,9 @@ def databases(api: str, cell: str) -> Options:
     }
 
 
-def controller(workers: int) -> Options:
-    """Return what the conductor and the scheduler are told besides."""
-    return {"conductor": {"workers": workers}, "scheduler": {"workers": 1}}
+def conductor(host: str, workers: int) -> Options:
+    """Return what one nova-conductor is told besides."""
+    return {"DEFAULT": {"host": host}, "conductor": {"workers": workers}}
 
 
 def compute(host: str) -> Options:

@@ -65,6 +65,7 @@ class NovaStack:
         computes: int = 2,
         backend: str = "sqlite",
         concurrency: str = "threading",
+        conductors: int = 1,
         conductor_workers: int = 2,
         options: Options | None = None,
         compute_options: Options | None = None,
@@ -101,8 +102,10 @@ class NovaStack:
             "nova-api", "nova.wsgi.osapi_compute", self._api_socket, self._environment
         )
         self.scheduler = self._service("nova-scheduler")
-        self.conductor = self._service("nova-conductor")
-        self._controllers = (self.placement, self.conductor, self.scheduler, self.api)
+        self.conductors = [
+            self._service("nova-conductor", f"conductor-{number}") for number in range(conductors)
+        ]
+        self._controllers = (self.placement, *self.conductors, self.scheduler, self.api)
         self.client = NovaClient(self.api_url)
         self._undo = contextlib.ExitStack()
 
@@ -175,12 +178,12 @@ class NovaStack:
         _start(compute.process)
         wait_until(lambda: self._is_up(compute), _START_SECONDS, f"{compute.host} to be up")
 
-    def start_conductor(self) -> None:
-        """Start nova-conductor again, and return when all its workers serve.
+    def start_conductor(self, conductor: Process) -> None:
+        """Start a nova-conductor again, and return when all its workers serve.
 
         :raises NotReadyError: when they do not
         """
-        _start(self.conductor, self._conductor_workers)
+        _start(conductor, self._conductor_workers)
 
     def _start_bus_and_rest(self, undo: contextlib.ExitStack) -> None:
         self._progress("bus")
@@ -199,7 +202,8 @@ class NovaStack:
             undo.callback(process.kill)
             process.start()
         self.placement.wait_ready(lambda: _answers(self.placement_url), _START_SECONDS)
-        _wait_joined(self.conductor, self._conductor_workers)
+        for conductor in self.conductors:
+            _wait_joined(conductor, self._conductor_workers)
         _wait_joined(self.scheduler)
         self.api.wait_ready(lambda: _answers(self.api_url), _START_SECONDS)
 
@@ -227,8 +231,11 @@ class NovaStack:
             self.databases.url("nova_api"), self.databases.url("nova_cell1")
         )
         # nova-conductor works on its cell's database, the others look the cells up
-        for name in ("nova-api", "nova-scheduler", "nova-conductor"):
-            self._configure(name, url, databases, config.controller(self._conductor_workers))
+        for name in ("nova-api", "nova-scheduler"):
+            self._configure(name, url, databases, config.SCHEDULER)
+        for conductor in self.conductors:
+            options = config.conductor(conductor.name, self._conductor_workers)
+            self._configure(conductor.name, url, databases, options)
         config.write_api_paste(self._state("nova-api") / "api-paste.ini")
         config.write(
             self._state("placement") / "placement.conf",
@@ -282,7 +289,7 @@ class NovaStack:
         )
 
     def _discover_hosts(self) -> None:
-        nova_conf = self._state("nova-conductor") / "nova.conf"
+        nova_conf = self._state("nova-api") / "nova.conf"
         database.manage("nova-manage", nova_conf, "cell_v2", "discover_hosts")
 
     def _is_up(self, compute: Compute) -> bool:
