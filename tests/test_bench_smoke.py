@@ -15,7 +15,7 @@ from bench import counting
 from bench import figures
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-BUSES = ["rabbit"]
+BUSES = ["rabbit", "edge"]
 KINDS = {"call-read", "call-save", "cast", "notification"}
 FIGURES = ("p50_ms", "p99_ms", "sent_per_second", "arrived_per_second")
 
@@ -33,8 +33,7 @@ def quick_run(json_file: pathlib.Path, *arguments: str) -> dict[str, typing.Any]
 def test_a_quick_run_measures_everything_and_loses_nothing(
     rabbitmq_url: str, tmp_path: pathlib.Path
 ) -> None:
-    arguments = ["--backends", ",".join(BUSES), "--rabbit-url", rabbitmq_url]
-    found = quick_run(tmp_path / "bench.json", *arguments)
+    found = quick_run(tmp_path / "bench.json", "--rabbit-url", rabbitmq_url)
 
     lines = {(one["bus"], one["kind"], one["callers"]): one for one in found["results"]}
     assert lines.keys() == {(bus, kind, n) for bus in BUSES for kind in KINDS for n in (1, 4)}
@@ -43,6 +42,8 @@ def test_a_quick_run_measures_everything_and_loses_nothing(
         assert one["sent"] >= one["samples"] > 0, one
         assert one["counted_once"] == one["sent"], one
         assert (one["lost"], one["repeated"], one["failed"]) == (0, 0, 0), one
+    assert len(found["ratios"]) == len(KINDS) * 2
+    assert all(one[name] > 0 for one in found["ratios"] for name in FIGURES)
     assert len(found["floor"]) == 4
     assert all(one["per_second"] > 0 for one in found["floor"])
     assert {"cpu", "cores", "kernel", "filesystem"} <= found["machine"].keys()
