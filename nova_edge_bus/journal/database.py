@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One held SQLite connection through SQLAlchemy Core, and what its errors mean.
+
+A connection belongs to the thread that opened it and to the process that opened it. SQLite itself
+refuses the wrong thread; the wrong process, a forked child, is told by :meth:`Database.begin`.
+"""
+
+import contextlib
+import os
+import sqlite3
+import stat
+import weakref
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import exc
+from sqlalchemy import pool
+from sqlalchemy.dialects.sqlite import pysqlite
+
+from nova_edge_bus import errors
+
+PAGE_SIZE = 4096
+BUSY_SECONDS = 5.0
+"""How long a statement waits for another process, an operator's tool, to end its transaction."""
+
+_MEBIBYTE = 1 << 20
+_FILES = ("", "-wal", "-shm")
+
+_open: weakref.WeakSet["Database"] = weakref.WeakSet()
+# SQLite forbids any use of a connection across a fork, closing it included. What a child inherits
+# therefore stays referenced from here for as long as the child lives: collected, it would be
+# closed, and closing may checkpoint and unlink the WAL that the parent is still writing.
+_inherited: list["Database"] = []
+
+
+def _keep_inherited() -> None:
+    _inherited.extend(_open)
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_keep_inherited)
+
+
+def compiled(statement: sqlalchemy.Executable, *names: str) -> str:
+    """Return the SQL text of a Core statement for :meth:`Database.run_many`.
+
+    Core builds each row's parameters from a dict, which for a group of appends costs more than
+    SQLite itself does; a text that was compiled once takes tuples.
+
+    :param names: the bound parameters, in the order in which the tuples hold them
+    """
+    text = statement.compile(dialect=pysqlite.dialect())  # type: ignore[attr-defined]
+    if tuple(text.positiontup or ()) != names:
+        raise ValueError(f"parameters are {text.positiontup}, not {list(names)}")
+    return str(text)
+
+
+def mebibytes(size: int) -> str:
+    """Return a size in bytes as text for an operator."""
+    return f"{size / _MEBIBYTE:.4g} MiB"
+
+
+def translate(error: Exception, path: str) -> errors.JournalError:
+    """Return the error that *error*, one of SQLite or SQLAlchemy, means to a caller.
+
+    The text never holds a statement's parameters: bodies can carry tokens.
+    """
+    cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    code = getattr(cause, "sqlite_errorcode", None)
+    match code & 0xFF if isinstance(code, int) else None:
+        case sqlite3.SQLITE_FULL:
+            return errors.JournalFull(_no_room(path))
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return errors.JournalCorrupt(_corrupt(path, str(cause)))
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return errors.JournalLocked(
+                f"cannot lock journal {path} within {BUSY_SECONDS:g} s: another process writes it"
+            )
+    name = getattr(cause, "sqlite_errorname", type(cause).__name__)
+    return errors.JournalError(f"journal {path} failed: {cause} ({name})")
+
+
+def _corrupt(path: str, finding: str) -> str:
+    return (
+        f"journal {path} is corrupt: {finding}; "
+        "keep the file for 'nova-edge-bus verify' and move it aside to start afresh"
+    )
+
+
+def _no_room(path: str) -> str:
+    space = os.statvfs(os.path.dirname(path) or ".")
+    return (
+        f"cannot write to journal {path}: it has grown to {mebibytes(files_size(path))} and "
+        f"the file system has {mebibytes(space.f_bavail * space.f_frsize)} left; "
+        "make room there or raise [edge_bus] journal_max_bytes"
+    )
+
+
+def files_size(path: str) -> int:
+    """Return the bytes of the journal's database and WAL files."""
+    return file_size(path) + file_size(path + "-wal")
+
+
+def file_size(path: str) -> int:
+    """Return the size of a file in bytes, 0 when there is none."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def companions(path: str) -> list[str]:
+    """Return the existing files that make up the journal at *path*, the database first."""
+    return [path + suffix for suffix in _FILES if os.path.exists(path + suffix)]
+
+
+def create_file(path: str) -> None:
+    """Create an empty file of mode 0600 unless there is one.
+
+    SQLite gives the WAL the mode of the database. ``os.mknod`` and not ``os.open``: the latter
+    is patched under eventlet, and this runs in a native thread.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mknod(path, stat.S_IFREG | 0o600)
+
+
+class Database:
+    """The connection, its transaction and its savepoints.
+
+    SQLAlchemy builds and runs the statements. Transactions are begun and ended in SQLite's own
+    words: SQLAlchemy knows neither BEGIN IMMEDIATE nor an error that ends a transaction, and it
+    would take a tenth of a commit's time for its book-keeping.
+
+    :param read_only: open without the right to write, for tools that look at a live journal
+    :raises JournalError: when the file cannot be opened
+    """
+
+    def __init__(self, path: str, *, read_only: bool = False) -> None:
+        self.path = path
+        self.read_only = read_only
+        self._pid = os.getpid()
+        self._seen_version: int | None = None
+        with self.translated():
+            self._engine = sqlalchemy.create_engine(
+                "sqlite://",
+                creator=self._connect,
+                poolclass=pool.StaticPool,
+                hide_parameters=True,
+            )
+            self._connection = self._engine.connect()
+        driver: Any = self._connection.connection.driver_connection
+        self._driver: sqlite3.Connection = driver
+        _open.add(self)
+
+    def _connect(self) -> sqlite3.Connection:
+        mode = "ro" if self.read_only else "rw"
+        quoted = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        return sqlite3.connect(
+            f"file:{quoted}?mode={mode}",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            # Transactions are begun here, in words, and not by the driver's guess.
+            isolation_level=None,
+        )
+
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn errors of SQLite and SQLAlchemy into those of the journal.
+
+        :raises JournalError: or the subclass that fits
+        """
+        try:
+            yield
+        except (exc.DBAPIError, sqlite3.Error) as error:
+            raise translate(error, self.path) from error
+
+    @property
+    def inherited(self) -> bool:
+        """Whether this process got the connection by a fork and so must leave it alone."""
+        return os.getpid() != self._pid
+
+    def _check_process(self) -> None:
+        if self.inherited:
+            raise errors.JournalError(
+                f"journal {self.path} was opened before a fork; open it anew in this process"
+            )
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether SQLite holds a transaction; it ends one by itself on some errors."""
+        return self._driver.in_transaction
+
+    @property
+    def connection(self) -> sqlalchemy.Connection:
+        """The SQLAlchemy connection, for what needs one whole (creating the schema)."""
+        return self._connection
+
+    def set_up(self) -> None:
+        """Set what makes a committed transaction durable, and space returnable.
+
+        :raises JournalError: when the file system cannot carry a WAL
+        """
+        # The first two only take effect before the first table, and before WAL mode.
+        self.pragma(f"page_size = {PAGE_SIZE}")
+        self.pragma("auto_vacuum = INCREMENTAL")
+        mode = self.pragma("journal_mode = WAL")
+        if mode != "wal":
+            raise errors.JournalError(
+                f"journal {self.path} cannot use a WAL (mode {mode}); "
+                "[edge_bus] journal_dir must be on a local file system"
+            )
+        self.pragma("synchronous = FULL")
+
+    def check(self) -> None:
+        """Have SQLite look at every page.
+
+        :raises JournalCorrupt: when it finds damage
+        """
+        findings = self.pragma_rows("quick_check(3)")
+        if findings != [("ok",)]:
+            text = "; ".join(str(row[0]) for row in findings)
+            raise errors.JournalCorrupt(_corrupt(self.path, text))
+
+    def pragma(self, text: str) -> Any:
+        """Run a pragma outside SQLAlchemy's transactions and return its first value, if any.
+
+        Most of these pragmas do nothing or fail within a transaction, which SQLAlchemy would
+        begin for them.
+        """
+        rows = self.pragma_rows(text)
+        return rows[0][0] if rows else None
+
+    def pragma_rows(self, text: str) -> list[Any]:
+        """Run a pragma like :meth:`pragma` and return all its rows."""
+        self._check_process()
+        return self._driver.execute(f"PRAGMA {text}").fetchall()
+
+    def begin(self) -> bool:
+        """Begin a transaction with the write lock, so that nothing in it waits for it later.
+
+        :returns: whether another connection has written since the last one
+        :raises JournalError: in a process that got the journal by a fork
+        """
+        self._check_process()
+        self._driver.execute("BEGIN" if self.read_only else "BEGIN IMMEDIATE")
+        try:
+            version = int(self.pragma("data_version"))
+        except BaseException:
+            self.rollback()
+            raise
+        changed = version != self._seen_version
+        self._seen_version = version
+        return changed
+
+    def commit(self) -> None:
+        """Commit; when that fails nothing of the transaction remains."""
+        try:
+            self._driver.commit()
+        except BaseException:
+            self.rollback()
+            raise
+
+    def rollback(self) -> None:
+        """Undo the transaction; some errors have SQLite do so before."""
+        if self._driver.in_transaction:
+            self._driver.rollback()
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what the block did when it raises, and keep the transaction around it.
+
+        An error may have cost the whole transaction: see :attr:`in_transaction`.
+        """
+        self._driver.execute("SAVEPOINT op")
+        try:
+            yield
+        except BaseException:
+            if self._driver.in_transaction:
+                self._driver.execute("ROLLBACK TO op")
+                self._driver.execute("RELEASE op")
+            raise
+        self._driver.execute("RELEASE op")
+
+    def run(
+        self, statement: sqlalchemy.Executable, values: dict[str, Any] | None = None
+    ) -> sqlalchemy.CursorResult[Any]:
+        """Execute a Core statement."""
+        return self._connection.execute(statement, values)
+
+    def run_many(self, text: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Execute a text of :func:`compiled` once for each row."""
+        if rows:
+            self._connection.exec_driver_sql(text, list(rows))
+
+    def close(self) -> None:
+        """Close the connection, which checkpoints; in a forked child do nothing."""
+        if self.inherited:
+            return
+        _open.discard(self)
+        with self.translated():
+            self._connection.close()
+            self._engine.dispose()

@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One open journal file: identity, transactions, and giving space back.
+
+A journal is used by one thread, and committed as SQLite commits in WAL mode with
+``synchronous=FULL``: what a transaction wrote is on disk when :meth:`Journal.commit` returns, and
+a crash at any moment leaves every transaction whole or absent.
+"""
+
+import collections
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sqlalchemy import select
+
+from nova_edge_bus import concurrency
+from nova_edge_bus import errors
+from nova_edge_bus.journal import counters
+from nova_edge_bus.journal import database
+from nova_edge_bus.journal import entries
+from nova_edge_bus.journal import housekeeping
+from nova_edge_bus.journal import inbox
+from nova_edge_bus.journal import migrations
+from nova_edge_bus.journal import outbox
+from nova_edge_bus.journal import quota
+from nova_edge_bus.journal import schema
+
+LOG = concurrency.NativeLogger(__name__)
+
+_ANY_PENDING = select(schema.outbox.c.seq).where(schema.PENDING).limit(1)
+
+
+class _Snapshot(NamedTuple):
+    """What is in memory of a transaction and goes back with it."""
+
+    outbox: tuple[int, int, int, int]
+    counts: collections.Counter[str]
+
+
+class Journal:
+    """An open journal; made by :meth:`open` or :meth:`attach`.
+
+    ``outbox_id`` (8 bytes) names the journal for ever. ``epoch`` and ``nonce`` (8 bytes) tell this
+    opening of it from every other, those of a copied or restored file included.
+    """
+
+    def __init__(
+        self,
+        db: database.Database,
+        *,
+        max_bytes: int,
+        retention: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._db = db
+        self._quota = quota.Quota(db, max_bytes)
+        self._counts = counters.Counters(db)
+        self._retention = retention
+        self._clock = clock
+        self.path = db.path
+        self.outbox = outbox.Outbox(db, self._quota, self._counts, clock)
+        self.inbox = inbox.Inbox(db, self._quota, self._counts)
+        self._housekeeping = housekeeping.Housekeeping(db, self._quota, self.outbox.settled)
+        # Whether what the outbox keeps in memory is what the file holds.
+        self._current = False
+        self._mark = self._snapshot()
+        self.outbox_id = bytes(8)
+        self.epoch = 0
+        self.nonce = bytes(8)
+        self.reclaim_again = True
+        """Whether :meth:`reclaim` stopped with work left, or something was written since."""
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        max_bytes: int,
+        retention: float,
+        clock: Callable[[], float] = time.time,
+    ) -> "Journal":
+        """Open the journal at *path* as its owner, creating or migrating it.
+
+        The owner holds the file's slot. A new epoch and nonce are on disk when this returns, in
+        the database itself, so that a lost WAL cannot bring an old epoch back.
+
+        :param max_bytes: quota of the database and its WAL together, at least 1 MiB
+        :param retention: seconds that settled entries are kept
+        :param clock: the wall clock, in seconds
+        :raises JournalCorrupt: when SQLite finds the file damaged
+        :raises JournalTooNew: when a newer version of this package wrote it
+        :raises JournalLocked: when another process keeps it locked
+        :raises JournalFull: when the file system has no room
+        :raises JournalError: when it cannot be opened for another reason
+        :raises ValueError: when max_bytes is too low
+        """
+        name = os.fspath(path)
+        try:
+            database.create_file(name)
+        except OSError as error:
+            raise errors.JournalError(f"cannot create journal {name}: {error}") from error
+        with cls._opened(name, False, max_bytes, retention, clock) as journal:
+            journal._db.set_up()
+            journal._quota.apply()
+            journal._db.check()
+            migrations.upgrade(journal._db)
+            journal._take_epoch()
+        LOG.info(
+            "journal %s open outbox=%s epoch=%s",
+            name,
+            journal.outbox_id.hex(),
+            journal.epoch,
+        )
+        return journal
+
+    @classmethod
+    def attach(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        max_bytes: int,
+        retention: float,
+        read_only: bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> "Journal":
+        """Open an existing journal beside its owner, as an operator's tool does.
+
+        Nothing is created, checked or migrated, and the epoch stays. The owner notices what was
+        changed this way when it begins its next transaction. Keep transactions short: a long read
+        lets the WAL grow, a long write makes the owner wait.
+
+        :raises JournalTooNew: when a newer version of this package wrote it
+        :raises JournalError: when there is no journal, or one of an older version
+        """
+        name = os.fspath(path)
+        with cls._opened(name, read_only, max_bytes, retention, clock) as journal:
+            version = int(journal._db.pragma("user_version"))
+            if version > schema.VERSION:
+                raise migrations.too_new(name, version)
+            if version < schema.VERSION:
+                raise errors.JournalError(
+                    f"journal {name} has version {version} of {schema.VERSION}; "
+                    "it is migrated when its owner starts"
+                )
+            if not read_only:
+                journal._db.set_up()
+                journal._quota.apply()
+            with journal.transaction():
+                journal._read_identity()
+        return journal
+
+    @classmethod
+    @contextlib.contextmanager
+    def _opened(
+        cls,
+        path: str,
+        read_only: bool,
+        max_bytes: int,
+        retention: float,
+        clock: Callable[[], float],
+    ) -> Iterator["Journal"]:
+        db = database.Database(path, read_only=read_only)
+        try:
+            with db.translated():
+                yield cls(db, max_bytes=max_bytes, retention=retention, clock=clock)
+        except BaseException:
+            with contextlib.suppress(errors.JournalError):
+                db.close()
+            raise
+
+    def _take_epoch(self) -> None:
+        with self.transaction():
+            self._read_identity()
+            table = schema.identity
+            self.epoch += 1
+            self.nonce = os.urandom(8)
+            if self.epoch == 1:
+                self.outbox_id = os.urandom(8)
+                values = {"id": 1, "outbox_id": self.outbox_id, "created_at": self._clock()}
+                values |= {"epoch": self.epoch, "nonce": self.nonce}
+                self._db.run(table.insert(), values)
+            else:
+                self._db.run(table.update().values(epoch=self.epoch, nonce=self.nonce))
+        self._db.pragma("wal_checkpoint(FULL)")
+
+    def _read_identity(self) -> None:
+        row = self._db.run(select(schema.identity)).first()
+        if row is not None:
+            self.outbox_id, self.epoch, self.nonce = row.outbox_id, row.epoch, row.nonce
+
+    # Transactions
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is under way; some errors end it with a rollback."""
+        return self._db.in_transaction
+
+    def begin(self) -> None:
+        """Begin a transaction, with the right to write.
+
+        :raises JournalLocked: when another process keeps the journal locked
+        :raises JournalError: in a child forked after the open
+        """
+        with self._db.translated():
+            self._current = not self._db.begin() and self._current
+            if not self._current:
+                try:
+                    self.outbox.reload()
+                except BaseException:
+                    self._db.rollback()
+                    raise
+                self._current = True
+        self._mark = self._snapshot()
+
+    def commit(self) -> None:
+        """Commit; on disk when this returns. When it raises, nothing was written.
+
+        :raises JournalFull: when the quota or the file system has no room
+        :raises JournalError: on another failure of the disk
+        """
+        try:
+            with self._db.translated():
+                self._counts.flush()
+                self._db.commit()
+        except BaseException:
+            self.rollback()
+            raise
+        self._quota.committed()
+        self.reclaim_again = True
+
+    def rollback(self) -> None:
+        """Undo everything since :meth:`begin`."""
+        try:
+            with self._db.translated():
+                self._db.rollback()
+        finally:
+            self._undo(self._mark)
+
+    def _snapshot(self) -> _Snapshot:
+        return _Snapshot(self.outbox.snapshot(), self._counts.snapshot())
+
+    def _undo(self, mark: _Snapshot) -> None:
+        self.outbox.restore(mark.outbox)
+        self._counts.restore(mark.counts)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what the block did, or undo it when it raises.
+
+        :raises JournalError: as :meth:`begin` and :meth:`commit`, and for the block's statements
+        """
+        self.begin()
+        try:
+            with self._db.translated():
+                yield
+        except BaseException:
+            self.rollback()
+            raise
+        self.commit()
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what the block did when it raises, and keep the transaction around it.
+
+        After an error :attr:`in_transaction` tells whether the transaction has survived it.
+
+        :raises JournalError: for the block's statements
+        """
+        mark = self._snapshot()
+        try:
+            with self._db.translated(), self._db.savepoint():
+                yield
+        except BaseException:
+            self._undo(mark)
+            raise
+
+    # Space
+
+    def usage(self) -> entries.Usage:
+        """Return how full the journal is.
+
+        :raises JournalError: in a child forked after the open
+        """
+        with self._db.translated():
+            live = self._quota.live()
+        return entries.Usage(
+            used=live,
+            free=max(0, self._quota.append_limit - live),
+            on_disk=database.files_size(self.path),
+            max_bytes=self._quota.max_bytes,
+        )
+
+    @property
+    def group_bytes(self) -> int:
+        """The most bytes of bodies that one transaction should append, for the WAL's sake."""
+        return self._quota.wal_pages * database.PAGE_SIZE // 2
+
+    def reclaim(self) -> int:
+        """Do a bounded piece of housekeeping and return the bytes given back to the disk.
+
+        Purges settled entries beyond the retention time and beyond their share of the quota,
+        returns free pages to the file system, and checkpoints. Meant for idle moments; see
+        :attr:`reclaim_again`.
+
+        :raises JournalError: when the disk fails
+        """
+        before = database.files_size(self.path)
+        with self.transaction():
+            more = self._housekeeping.tidy(self._clock() - self._retention)
+        self.checkpoint()
+        self.reclaim_again = more
+        return max(0, before - database.files_size(self.path))
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether :meth:`checkpoint` should be called soon, while nobody waits for a commit.
+
+        Otherwise SQLite does it by itself, later, and within some commit.
+        """
+        return self._quota.checkpoint_due
+
+    def checkpoint(self) -> None:
+        """Write the WAL's pages to their places in the database, without waiting for readers.
+
+        :raises JournalError: when the disk fails
+        """
+        with self._db.translated():
+            self._housekeeping.checkpoint()
+
+    def close(self) -> None:
+        """Undo an open transaction and close the file; in a forked child do nothing.
+
+        :raises JournalError: when the disk fails; the journal is intact nevertheless
+        """
+        if self._db.inherited:
+            return
+        if self._db.in_transaction:
+            self.rollback()
+        self._db.close()
+
+
+def has_pending(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a journal, which may be a live process's, has entries that are not settled.
+
+    A journal of an older version, which only its owner migrates, is taken to have some.
+
+    :raises JournalTooNew: when a newer version of this package wrote it
+    :raises JournalError: when there is no journal
+    """
+    db = database.Database(os.fspath(path), read_only=True)
+    try:
+        with db.translated():
+            version = int(db.pragma("user_version"))
+            if version > schema.VERSION:
+                raise migrations.too_new(db.path, version)
+            if version < schema.VERSION:
+                return version > 0
+            return db.run(_ANY_PENDING).first() is not None
+    finally:
+        db.close()
+
+
+def quarantine(path: str | os.PathLike[str]) -> str:
+    """Move a corrupt journal aside, its WAL with it, and return its new name.
+
+    The slot's next open then begins with a new outbox id; the file stays for the operator.
+
+    :raises JournalError: when there is no such journal, or it cannot be moved
+    """
+    name = os.fspath(path)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    target = f"{name}.corrupt-{stamp}"
+    number = 1
+    while os.path.exists(target):
+        number += 1
+        target = f"{name}.corrupt-{stamp}-{number}"
+    try:
+        # The database last: until it is gone nobody can start a new one beside the old WAL.
+        for file in reversed(database.companions(name)):
+            os.rename(file, target + file[len(name) :])
+    except OSError as error:
+        raise errors.JournalError(f"cannot move journal {name} aside: {error}") from error
+    if not os.path.exists(target):
+        raise errors.JournalError(f"cannot move journal {name} aside: there is no such file")
+    LOG.warning("corrupt journal %s moved to %s", name, target)
+    return target

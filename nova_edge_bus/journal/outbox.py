@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The entries that this journal owns: numbered once, pending until settled, then kept or deleted.
+
+Every method runs inside a transaction of its journal and takes effect with its commit.
+"""
+
+import json
+import time
+import zlib
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
+
+from nova_edge_bus.journal import counters
+from nova_edge_bus.journal import database
+from nova_edge_bus.journal import entries
+from nova_edge_bus.journal import quota
+from nova_edge_bus.journal import schema
+from nova_edge_bus.journal import settled
+from nova_edge_bus.journal import statements
+from nova_edge_bus.protocol import messages
+
+_DAMAGED = "its bytes in the journal no longer match their checksum"
+MAX_REASON = 1000
+"""Characters of a reason that are kept: it comes from the other side, and is written when full."""
+
+_STATES = {
+    entries.Outcome.APPLIED: schema.State.APPLIED,
+    entries.Outcome.EXPIRED: schema.State.EXPIRED,
+    entries.Outcome.MERGED: schema.State.MERGED,
+    entries.Outcome.DEAD: schema.State.DEAD,
+}
+_BODILESS = (entries.Outcome.EXPIRED, entries.Outcome.MERGED)
+
+
+def checksum(seq: int, entry: entries.NewEntry) -> int:
+    """Return the checksum of what never changes in an entry; SQLite has none of its own."""
+    head = f"{seq} {entry.kind} {entry.group} {entry.method}"
+    return zlib.crc32(entry.body, zlib.crc32(head.encode()))
+
+
+def is_notification(kind: int, expires_at: float | None) -> bool:
+    """Tell whether an entry falls under the quota of notifications."""
+    return kind == messages.Kind.COMMAND and expires_at is not None
+
+
+def _size(entry: entries.NewEntry) -> int:
+    return len(entry.body)
+
+
+def _cost(entry: entries.NewEntry) -> int:
+    return quota.cost(len(entry.body), len(entry.group.encode()), len(entry.method.encode()))
+
+
+class Outbox:
+    """The outbox of an open journal."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        limits: quota.Quota,
+        counts: counters.Counters,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._db = db
+        self._quota = limits
+        self._counts = counts
+        self._clock = clock
+        self._next_seq = 1
+        self._floor = 1
+        self._notification_bytes = 0
+        self._streams: dict[tuple[str, str], int] = {}
+        self._names: dict[int, tuple[str, str]] = {}
+        self.settled = settled.Settled(db, counts, self)
+
+    # What is kept in memory follows the transaction: the journal calls these three.
+
+    def reload(self) -> None:
+        """Read anew what is kept in memory, because another connection may have changed it."""
+        self._next_seq = int(self._db.run(statements.LAST_SEQ).scalar() or 0) + 1
+        self._floor = int(self._db.run(statements.FIRST_PENDING).scalar() or self._next_seq)
+        self._notification_bytes = int(self._db.run(statements.NOTIFICATION_BYTES).scalar_one())
+        self._streams.clear()
+        self._names.clear()
+        for number, link, address in self._db.run(statements.ALL_STREAMS):
+            self._remember(number, link, address)
+
+    def snapshot(self) -> tuple[int, int, int, int]:
+        """Return what :meth:`restore` needs to come back to this moment."""
+        return self._next_seq, self._floor, self._notification_bytes, len(self._streams)
+
+    def restore(self, snapshot: tuple[int, int, int, int]) -> None:
+        """Forget what happened in memory since the snapshot, as the database has."""
+        self._next_seq, self._floor, self._notification_bytes, count = snapshot
+        while len(self._streams) > count:
+            self._names.pop(self._streams.popitem()[1])
+
+    # Appending
+
+    def room_for(self, size: int) -> bool:
+        """Tell whether an entry with a body of *size* bytes fits, old settled ones making way."""
+        return self._make_room(quota.cost(size)) >= 0
+
+    def append_many(self, new: Sequence[entries.NewEntry]) -> list[int]:
+        """Append entries and return their seqs: consecutive, and never used before.
+
+        A rolled back append gives its seqs to the next; a purged entry's seq stays used.
+
+        :raises JournalFull: when the quota has no room for one of them; none is written then
+        """
+        self._admit(new)
+        rows = []
+        for seq, entry in enumerate(new, self._next_seq):
+            rows.append(
+                (
+                    seq,
+                    self._stream(entry.link, entry.address),
+                    int(entry.kind),
+                    entry.group,
+                    entry.method,
+                    entry.consumer or schema.UNPINNED,
+                    entry.created_at,
+                    entry.expires_at,
+                    len(entry.body),
+                    checksum(seq, entry),
+                    int(schema.State.PENDING),
+                    # Of the type and width of a later change, so that it happens in place.
+                    entry.created_at,
+                    None,
+                    entry.body,
+                )
+            )
+        self._db.run_many(statements.INSERT, rows)
+        self._next_seq += len(rows)
+        return [row[0] for row in rows]
+
+    def _admit(self, new: Iterable[entries.NewEntry]) -> None:
+        costs = 0
+        notifications = self._notification_bytes
+        for entry in new:
+            costs += _cost(entry)
+            if is_notification(entry.kind, entry.expires_at):
+                if notifications + _size(entry) > self._quota.notification_limit:
+                    raise self._quota.notifications_full(_size(entry), notifications)
+                notifications += _size(entry)
+        if self._make_room(costs) < 0:
+            size = sum(_size(entry) for entry in new)
+            raise self._quota.full("append", size)
+        self._notification_bytes = notifications
+
+    def _make_room(self, cost: int) -> int:
+        """Return the room left after *cost*; purge settled entries while it is negative."""
+        while True:
+            room = self._quota.room(self._quota.append_limit, cost)
+            if room >= 0 or not self.settled.purge_oldest():
+                return room
+
+    def _stream(self, link: str, address: str) -> int:
+        number = self._streams.get((link, address))
+        if number is None:
+            result = self._db.run(schema.streams.insert(), {"link": link, "address": address})
+            key: Any = result.inserted_primary_key
+            number = int(key[0])
+            self._remember(number, link, address)
+        return number
+
+    def _remember(self, number: int, link: str, address: str) -> None:
+        self._streams[link, address] = number
+        self._names[number] = (link, address)
+
+    # Settling
+
+    def settle_many(self, settlements: Iterable[tuple[int, str, str | None]]) -> list[int]:
+        """Settle pending entries; what is unknown or settled already is passed over.
+
+        :param settlements: of :class:`~nova_edge_bus.journal.entries.Settlement`'s shape
+        :returns: the seqs that this call settled
+        :raises ValueError: when an outcome is unknown, or does not fit the entry's kind
+        """
+        wanted: dict[int, tuple[entries.Outcome, str | None]] = {}
+        for seq, outcome, reason in settlements:
+            wanted.setdefault(seq, (entries.Outcome(outcome), reason))
+        found = self._db.run(statements.FIND, {"seqs": json.dumps(list(wanted))}).all()
+        accepted = [row for row in found if wanted[row.seq][0] is entries.Outcome.ACCEPTED]
+        for row in accepted:
+            if row.kind != messages.Kind.COMMAND:
+                raise ValueError(f"entry {row.seq} is no command and cannot end as accepted")
+        self._db.run_many(statements.DELETE, [(row.seq,) for row in accepted])
+        kept = [row.seq for row in found if wanted[row.seq][0] is not entries.Outcome.ACCEPTED]
+        self._mark({seq: wanted[seq] for seq in kept})
+        for row in found:
+            self._counts.add(wanted[row.seq][0])
+            if is_notification(row.kind, row.expires_at):
+                self._notification_bytes -= row.size
+        return [row.seq for row in found]
+
+    def _mark(self, outcomes: dict[int, tuple[entries.Outcome, str | None]]) -> None:
+        now = self._clock()
+        plain: list[tuple[Any, ...]] = []
+        explained: list[tuple[Any, ...]] = []
+        for seq, (outcome, reason) in outcomes.items():
+            change = (int(_STATES[outcome]), now)
+            if reason is None:
+                plain.append((*change, seq))
+            else:
+                explained.append((*change, reason[:MAX_REASON], seq))
+        bodiless = [(b"", seq) for seq, (outcome, _) in outcomes.items() if outcome in _BODILESS]
+        self._db.run_many(statements.DROP_BODY, bodiless)
+        self._db.run_many(statements.SETTLE, plain)
+        self._db.run_many(statements.SETTLE_WITH_REASON, explained)
+
+    def expire(self, now: float, limit: int = 1000) -> list[tuple[int, str]]:
+        """Settle as expired the pending entries whose ``expires_at`` has passed.
+
+        :param now: wall clock, seconds
+        :param limit: the most to take in one call; a full answer means: call again
+        :returns: the seq and address of each
+        """
+        due = self._db.run(statements.EXPIRING, {"now": now, "most": limit}).all()
+        self.settle_many((seq, entries.Outcome.EXPIRED, None) for seq, _ in due)
+        return [(seq, self._names[stream][1]) for seq, stream in due]
+
+    def pin_many(self, pins: Iterable[tuple[int, bytes | None]]) -> None:
+        """Pin pending entries to the inbox (8 bytes) they go to, or with None unpin them."""
+        self._db.run_many(
+            statements.PIN,
+            [(to or schema.UNPINNED, seq, int(schema.State.PENDING)) for seq, to in pins],
+        )
+
+    # Reading
+
+    def pending(
+        self,
+        address: str,
+        after_seq: int,
+        limit: int,
+        max_bytes: int,
+        link: str | None = None,
+    ) -> list[entries.Entry]:
+        """Return the pending entries to an address, in seq order.
+
+        An entry whose bytes no longer match their checksum is settled as dead and left out.
+
+        :param max_bytes: of bodies; the first entry comes even when it alone is larger
+        :param link: only those of this link
+        """
+        wanted = [
+            number
+            for (its_link, its_address), number in self._streams.items()
+            if its_address == address and link in (None, its_link)
+        ]
+        if not wanted:
+            return []
+        while True:
+            sound, damaged = self._page(wanted, after_seq, limit, max_bytes)
+            if damaged:
+                self.settle_many((seq, entries.Outcome.DEAD, _DAMAGED) for seq in damaged)
+                after_seq = damaged[-1]
+            # An empty answer has to mean the end, and not a page of damaged entries.
+            if sound or not damaged:
+                return sound
+
+    def _page(
+        self, streams: list[int], after_seq: int, limit: int, max_bytes: int
+    ) -> tuple[list[entries.Entry], list[int]]:
+        values = {"streams": streams, "after": after_seq, "most": limit}
+        sound: list[entries.Entry] = []
+        damaged: list[int] = []
+        size = 0
+        with self._db.run(statements.PENDING, values) as result:
+            for row in result:
+                size += row.size
+                if sound and size > max_bytes:
+                    break
+                entry = self.entry_of(row)
+                if checksum(entry.seq, entry) == row.checksum:
+                    sound.append(entry)
+                else:
+                    damaged.append(entry.seq)
+        return sound, damaged
+
+    def entry_of(self, row: Any) -> entries.Entry:
+        """Return a row of the table as an entry."""
+        link, address = self._names[row.stream]
+        consumer = None if row.consumer == schema.UNPINNED else row.consumer
+        return entries.Entry(
+            link,
+            address,
+            row.kind,
+            row.group,
+            row.method,
+            row.body,
+            consumer,
+            row.created_at,
+            row.expires_at,
+            row.seq,
+        )
+
+    def streams(self) -> list[entries.Stream]:
+        """Return what is pending, by link and address."""
+        return [
+            entries.Stream(*self._names[number], count, first, last, size)
+            for number, count, first, last, size in self._db.run(statements.STREAMS)
+        ]
+
+    def record_groups(self) -> list[tuple[str, int, str]]:
+        """Return link, seq and group of each pending record, in seq order."""
+        return [
+            (self._names[stream][0], seq, group)
+            for stream, seq, group in self._db.run(statements.RECORD_GROUPS)
+        ]
+
+    def floor(self) -> int:
+        """Return the lowest pending seq, or the next seq when nothing is pending."""
+        found = self._db.run(statements.NEXT_PENDING, {"at_least": self._floor}).scalar()
+        self._floor = self._next_seq if found is None else int(found)
+        return self._floor
+
+    def counters(self) -> dict[str, int]:
+        """Return how many entries were ever appended, and how they ended."""
+        return {"appended": self._next_seq - 1, **self._counts.read()}

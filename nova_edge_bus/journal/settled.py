@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is left of entries that have ended: kept for a while, listed, and requeued or discarded."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+from typing import Protocol
+
+from sqlalchemy import bindparam
+from sqlalchemy import func
+from sqlalchemy import select
+
+from nova_edge_bus.journal import counters
+from nova_edge_bus.journal import database
+from nova_edge_bus.journal import entries
+from nova_edge_bus.journal import schema
+
+PURGE_BATCH = 100
+
+_table = schema.outbox
+_c = _table.c
+_DEAD = int(schema.State.DEAD)
+_each = func.json_each(bindparam("seqs")).table_valued("value")
+_given = _c.seq.in_(select(_each.c.value))
+_OLDEST = (
+    select(_c.seq, _c.state)
+    .where(schema.SETTLED, _c.changed_at <= bindparam("until"), _c.state != _DEAD)
+    .order_by(_c.changed_at)
+    .limit(bindparam("most"))
+)
+_RETAINED_BYTES = select(func.coalesce(func.sum(_c.size), 0)).where(
+    schema.SETTLED, _c.state == int(schema.State.APPLIED)
+)
+_DELETE = _table.delete().where(_given)
+_DEAD_GIVEN = select(_table).where(_given, _c.state == _DEAD).order_by(_c.seq)
+_LISTING = (
+    select(_table)
+    .where(_c.state == bindparam("now"), _c.seq > bindparam("after"))
+    .order_by(_c.seq)
+    .limit(bindparam("most"))
+)
+_ONE = select(_table).where(_c.seq == bindparam("seq"))
+
+_OUTCOMES = {
+    schema.State.APPLIED: entries.Outcome.APPLIED,
+    schema.State.EXPIRED: entries.Outcome.EXPIRED,
+    schema.State.MERGED: entries.Outcome.MERGED,
+    schema.State.DEAD: entries.Outcome.DEAD,
+}
+_STATES = {outcome: state for state, outcome in _OUTCOMES.items()}
+
+
+class _Outbox(Protocol):
+    def append_many(self, new: list[entries.NewEntry]) -> list[int]: ...
+    def entry_of(self, row: Any) -> entries.Entry: ...
+
+
+class Settled:
+    """The settled entries of one outbox."""
+
+    def __init__(self, db: database.Database, counts: counters.Counters, outbox: _Outbox) -> None:
+        self._db = db
+        self._counts = counts
+        self._outbox = outbox
+
+    def listing(
+        self, outcome: entries.Outcome | None, after_seq: int = 0, limit: int = 100
+    ) -> list[entries.StoredEntry]:
+        """Return entries that ended so (None: that are pending), in seq order."""
+        state = schema.State.PENDING if outcome is None else _STATES[outcome]
+        rows = self._db.run(_LISTING, {"now": int(state), "after": after_seq, "most": limit}).all()
+        return [self._stored(row) for row in rows]
+
+    def get(self, seq: int) -> entries.StoredEntry | None:
+        """Return one entry, pending or settled, or None when its row is gone."""
+        row = self._db.run(_ONE, {"seq": seq}).first()
+        return None if row is None else self._stored(row)
+
+    def _stored(self, row: Any) -> entries.StoredEntry:
+        entry = self._outbox.entry_of(row)
+        return entries.StoredEntry(
+            entry.link,
+            entry.address,
+            entry.kind,
+            entry.group,
+            entry.method,
+            entry.body,
+            entry.consumer,
+            entry.created_at,
+            entry.expires_at,
+            entry.seq,
+            row.size,
+            _OUTCOMES.get(schema.State(row.state)),
+            row.reason,
+            row.changed_at,
+        )
+
+    def discard_many(self, seqs: Iterable[int]) -> list[int]:
+        """Delete dead entries for good and return which; others are left alone."""
+        found = self._dead(seqs)
+        self._delete([row.seq for row in found])
+        self._counts.add("discarded", len(found))
+        return [row.seq for row in found]
+
+    def requeue_many(self, seqs: Iterable[int]) -> list[tuple[int, int]]:
+        """Append dead entries again, as new ones, and return each old seq with its new one.
+
+        They get new seqs because receivers take everything below the floor for settled.
+
+        :raises JournalFull: when the quota has no room
+        """
+        found = self._dead(seqs)
+        again = [self._outbox.entry_of(row) for row in found]
+        for entry in again:
+            entry.consumer = None
+        numbers = self._outbox.append_many(list[entries.NewEntry](again))
+        self._delete([row.seq for row in found])
+        self._counts.add("requeued", len(found))
+        return [(row.seq, number) for row, number in zip(found, numbers, strict=True)]
+
+    def _dead(self, seqs: Iterable[int]) -> list[Any]:
+        return list(self._db.run(_DEAD_GIVEN, {"seqs": json.dumps(list(seqs))}).all())
+
+    def _delete(self, seqs: list[int]) -> None:
+        self._db.run(_DELETE, {"seqs": json.dumps(seqs)})
+
+    def retained_bytes(self) -> int:
+        """Return the bytes of bodies that are kept after they were applied."""
+        return int(self._db.run(_RETAINED_BYTES).scalar_one())
+
+    def purge_oldest(self, until: float = float("inf"), limit: int = PURGE_BATCH) -> int:
+        """Delete the entries that were settled first, dead ones excepted.
+
+        :param until: wall clock, seconds: only those settled by then
+        :returns: how many were deleted
+        """
+        seqs = [row.seq for row in self._db.run(_OLDEST, {"until": until, "most": limit})]
+        if seqs:
+            self._delete(seqs)
+            self._counts.add("purged", len(seqs))
+        return len(seqs)

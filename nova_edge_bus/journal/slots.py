@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which journal file is whose: one slot per process, held by a lock that ends with the process.
+
+A slot is the pair of files ``HOST.SERVICE-N.db`` and ``HOST.SERVICE-N.lock``. HOST and SERVICE
+are percent-encoded, in SERVICE the dot as well, so that the last dot before ``-N`` separates them.
+The lock is ``flock``'s: it is gone the moment its process is, however that ended, and the lock
+file stays, because deleting it could leave two processes with a lock on two files of one name.
+"""
+
+import contextlib
+import fcntl
+import io
+import os
+import re
+import urllib.parse
+from collections.abc import Iterator
+
+from nova_edge_bus import errors
+from nova_edge_bus.journal import database
+
+MAX_SLOTS = 1000
+"""The most slots of one service on one host."""
+
+_NAME = re.compile(r"(?P<host>.+)\.(?P<service>[^.]+)-(?P<number>[0-9]+)\.db")
+
+_held: set["Slot"] = set()
+
+
+def _drop_inherited() -> None:
+    # The lock belongs to the open file, which a fork shares: a child that kept its copy open
+    # would keep the slot taken after its parent's death. Closing a copy does not unlock.
+    for slot in _held:
+        slot._lock.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_drop_inherited)
+
+
+class Slot:
+    """A slot that this process holds; after a fork the child holds nothing.
+
+    ``path`` is the journal file, which may not exist yet.
+    """
+
+    def __init__(self, path: str, host: str, service: str, number: int, lock: io.FileIO) -> None:
+        self.path = path
+        self.host = host
+        self.service = service
+        self.number = number
+        self._lock = lock
+        _held.add(self)
+
+    def release(self) -> None:
+        """Let another process take the slot; may be called again. Close the journal first."""
+        _held.discard(self)
+        self._lock.close()
+
+    def __enter__(self) -> "Slot":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.release()
+
+
+def take(journal_dir: str | os.PathLike[str], host: str, service: str) -> Slot:
+    """Take the lowest slot of a service on a host that nobody holds.
+
+    The directory is made, with mode 0700, when there is none; one that exists keeps its mode.
+
+    :raises JournalLocked: when all slots are held
+    :raises JournalError: when the directory or the lock file cannot be made
+    :raises ValueError: when host or service is empty
+    """
+    directory = os.fspath(journal_dir)
+    if not host or not service:
+        raise ValueError(f"a journal needs a host and a service, not {host!r} and {service!r}")
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        for number in range(MAX_SLOTS):
+            slot = _try(directory, host, service, number)
+            if slot is not None:
+                return slot
+    except OSError as error:
+        raise errors.JournalError(f"cannot take a journal in {directory}: {error}") from error
+    raise errors.JournalLocked(
+        f"all {MAX_SLOTS} journals of {service} on {host} in {directory} are held; "
+        "see [edge_bus] journal_dir"
+    )
+
+
+def orphans(journal_dir: str | os.PathLike[str], host: str) -> Iterator[Slot]:
+    """Take, one at a time, each slot of a host whose journal exists and whose holder is gone.
+
+    The caller releases each. Slots are tried as the iterator advances, so a slot that the caller
+    releases at once is still not yielded twice.
+
+    :raises JournalError: when the directory cannot be read
+    """
+    directory = os.fspath(journal_dir)
+    try:
+        names = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise errors.JournalError(f"cannot look for journals in {directory}: {error}") from error
+    for name in names:
+        parsed = parse(name)
+        if parsed is None or parsed[0] != host:
+            continue
+        slot = _try(directory, *parsed)
+        if slot is None:
+            continue
+        if os.path.exists(slot.path):
+            yield slot
+        else:
+            slot.release()
+
+
+def stem(host: str, service: str, number: int) -> str:
+    """Return the name of a slot's files without their endings."""
+    safe_host = urllib.parse.quote(host, safe="")
+    safe_service = urllib.parse.quote(service, safe="").replace(".", "%2E")
+    return f"{safe_host}.{safe_service}-{number}"
+
+
+def parse(name: str) -> tuple[str, str, int] | None:
+    """Return host, service and number of a journal file's name, None for another file's."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    host, service = (urllib.parse.unquote(match[part]) for part in ("host", "service"))
+    return host, service, int(match["number"])
+
+
+def _try(directory: str, host: str, service: str, number: int) -> Slot | None:
+    base = os.path.join(directory, stem(host, service, number))
+    # No os.open here: it is patched under eventlet, and this may run in a native thread.
+    database.create_file(base + ".lock")
+    lock = io.FileIO(base + ".lock", "r+")
+    with contextlib.ExitStack() as on_failure:
+        on_failure.callback(lock.close)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        on_failure.pop_all()
+    return Slot(base + ".db", host, service, number, lock)

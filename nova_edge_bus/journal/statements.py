@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SQL of the outbox; which index each statement uses is tested."""
+
+import sqlalchemy
+from sqlalchemy import bindparam
+from sqlalchemy import func
+from sqlalchemy import select
+
+from nova_edge_bus.journal import database
+from nova_edge_bus.journal import schema
+from nova_edge_bus.protocol import messages
+
+_table = schema.outbox
+_c = _table.c
+COLUMNS = tuple(_c.keys())
+INSERT = database.compiled(
+    _table.insert().values({name: bindparam(name) for name in COLUMNS}), *COLUMNS
+)
+_each = func.json_each(bindparam("seqs")).table_valued("value")
+FIND = select(_c.seq, _c.kind, _c.size, _c.expires_at).where(
+    _c.seq.in_(select(_each.c.value)), _c.state == int(schema.State.PENDING)
+)
+DELETE = database.compiled(_table.delete().where(_c.seq == bindparam("key")), "key")
+_change = _table.update().where(_c.seq == bindparam("key"))
+SETTLE = database.compiled(
+    _change.values(state=bindparam("to"), changed_at=bindparam("at")), "to", "at", "key"
+)
+SETTLE_WITH_REASON = database.compiled(
+    _change.values(state=bindparam("to"), changed_at=bindparam("at"), reason=bindparam("why")),
+    "to",
+    "at",
+    "why",
+    "key",
+)
+DROP_BODY = database.compiled(_change.values(body=bindparam("empty")), "empty", "key")
+PIN = database.compiled(
+    _change.where(_c.state == bindparam("now")).values(consumer=bindparam("to")),
+    "to",
+    "key",
+    "now",
+)
+PENDING = (
+    select(_table)
+    .where(
+        _c.stream.in_(bindparam("streams", expanding=True)),
+        _c.seq > bindparam("after"),
+        schema.PENDING,
+    )
+    .order_by(_c.seq)
+    .limit(bindparam("most"))
+)
+RECORD_GROUPS = (
+    select(_c.stream, _c.seq, _c.group)
+    .where(schema.PENDING, _c.kind == int(messages.Kind.RECORD))
+    .order_by(_c.seq)
+)
+STREAMS = (
+    select(_c.stream, func.count(), func.min(_c.seq), func.max(_c.seq), func.sum(_c.size))
+    .where(schema.PENDING)
+    .group_by(_c.stream)
+)
+EXPIRING = (
+    select(_c.seq, _c.stream)
+    .where(schema.EXPIRING, _c.expires_at <= bindparam("now"))
+    .order_by(_c.expires_at)
+    .limit(bindparam("most"))
+)
+# The parameter, and not the literal of the partial index, keeps this on the table's own key.
+NEXT_PENDING = (
+    select(_c.seq)
+    .where(_c.seq >= bindparam("at_least"), _c.state == int(schema.State.PENDING))
+    .order_by(_c.seq)
+    .limit(1)
+)
+FIRST_PENDING = select(func.min(_c.seq)).where(schema.PENDING)
+NOTIFICATION_BYTES = select(func.coalesce(func.sum(_c.size), 0)).where(
+    schema.EXPIRING, _c.kind == int(messages.Kind.COMMAND)
+)
+LAST_SEQ = sqlalchemy.text("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")
+ALL_STREAMS = select(schema.streams)
