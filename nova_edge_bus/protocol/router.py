@@ -33,6 +33,7 @@ class _Peer:
     id: bytes
     outbox: bytes
     pending: int = 0
+    held: bool = False
 
 
 _Answer = messages.Accept | messages.Reply | messages.Holding | messages.Refuse
@@ -129,16 +130,15 @@ class Router:
         for key, peer in dirty.items():
             packets = peer.session.outgoing()
             self._count_pending(peer)
+            if peer.held:
+                self._return_credit(peer)
             for packet in packets:
                 yield key, self._count_out(packet)
 
     def tick(self, now: float) -> None:
         """Do what time brings: heartbeats, the end of silent sessions, pushes of routes."""
-        deadlines = self._deadlines
-        while deadlines and deadlines[0][0] <= now:
-            peer = heapq.heappop(deadlines)[2]
-            if self._peers.get(peer.key) is not peer:
-                continue
+        while (deadline := self._first_deadline()) is not None and deadline <= now:
+            peer = heapq.heappop(self._deadlines)[2]
             peer.session.tick(now)
             if peer.session.closed:
                 self._remove(peer)
@@ -157,7 +157,7 @@ class Router:
             return 0.0
         if self._push_at is not None:
             return self._push_at
-        return self._deadlines[0][0] if self._deadlines else None
+        return self._first_deadline()
 
     def close(self, text: str) -> None:
         """End all sessions with GOODBYE; :meth:`outgoing` gives the last packets."""
@@ -216,11 +216,20 @@ class Router:
         handlers = self._handlers
         for message in inbound:
             handlers[type(message)](peer, message)
-        session = peer.session
-        session.consumed_all()
-        if session.closed:
+        if peer.session.closed:
             self._remove(peer)
         else:
+            self._dirty[peer.key] = peer
+            self._return_credit(peer)
+
+    def _return_credit(self, peer: _Peer) -> None:
+        """Let the peer send more, unless it leaves what is sent to it unread.
+
+        Its refusals are then never dropped, and still bounded: by its room and its window.
+        """
+        peer.held = not self._has_own_room(peer, 1)
+        if not peer.held:
+            peer.session.consumed_all()
             self._dirty[peer.key] = peer
 
     def _remove(self, peer: _Peer) -> None:
@@ -247,6 +256,12 @@ class Router:
         deadline = peer.session.next_deadline()
         if deadline is not None:
             heapq.heappush(self._deadlines, (deadline, next(self._order), peer))
+
+    def _first_deadline(self) -> float | None:
+        deadlines = self._deadlines
+        while deadlines and self._peers.get(deadlines[0][2].key) is not deadlines[0][2]:
+            heapq.heappop(deadlines)
+        return deadlines[0][0] if deadlines else None
 
     def _count_pending(self, peer: _Peer) -> None:
         size = peer.session.backlog[1]
@@ -290,7 +305,7 @@ class Router:
                 self._forward(target, copy)
                 count += 1
         self.stats.fanned_out += count
-        self._reply(peer, messages.FanoutSent(message.number, count))
+        self._forward(peer, messages.FanoutSent(message.number, count))
 
     def _ignore(self, peer: _Peer, message: messages.FanoutSent) -> None:
         """A peer has no reason to send this; it is credited, so it is let pass."""
@@ -318,24 +333,18 @@ class Router:
             self._routes.forget(peer.key, address)
 
     def _has_room(self, target: _Peer, share: int) -> bool:
+        total = share * self.settings.pending_bytes_total
+        return self.stats.pending_bytes < total and self._has_own_room(target, share)
+
+    def _has_own_room(self, target: _Peer, share: int) -> bool:
         count, size = target.session.backlog
         settings = self.settings
-        return (
-            count < share * settings.pending_messages
-            and size < share * settings.pending_bytes
-            and self.stats.pending_bytes < share * settings.pending_bytes_total
-        )
+        return count < share * settings.pending_messages and size < share * settings.pending_bytes
 
     def _forward(self, target: _Peer, message: messages.Message) -> None:
         target.session.forward(message)
         self._count_pending(target)
         self._dirty[target.key] = target
-
-    def _reply(self, peer: _Peer, message: messages.Refuse | messages.FanoutSent) -> None:
-        if self._has_room(peer, 2):
-            self._forward(peer, message)
-        else:
-            self.stats.answers_dropped += 1
 
     def _refuse(
         self, sender: _Peer, message: messages.Deliver, code: messages.Refusal, text: str
@@ -343,7 +352,7 @@ class Router:
         self.stats.refused[code.name] += 1
         outbox = message.outbox or sender.outbox
         refusal = messages.Refuse(sender.id, outbox, message.kind, [message.number], code, text)
-        self._reply(sender, refusal)
+        self._forward(sender, refusal)
 
     def _refuse_undelivered(self, message: messages.Deliver) -> None:
         sender = self._by_id.get(message.reply_to or b"")
