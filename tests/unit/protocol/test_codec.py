@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packets survive the round trip, and nothing else gets in."""
 
+import json
 from typing import Any
 
 import hypothesis
@@ -195,9 +196,31 @@ def compressed(payload: bytes, *, size: bool = True) -> bytes:
         pytest.param(compressed(b"\x90" * 999)[:-1], id="cut off"),
     ],
 )
-def test_compressed_payload_is_bounded(payload: bytes) -> None:
+@pytest.mark.parametrize("encoding", [b"\x01", b"\x02"])
+def test_compressed_payload_is_bounded(encoding: bytes, payload: bytes) -> None:
     with pytest.raises(errors.ProtocolError):
-        CODEC.decode(b"\x01" + payload)
+        CODEC.decode(encoding + payload)
+
+
+def test_the_dictionary_pays_for_a_single_heartbeat() -> None:
+    data = {
+        "id": 7, "uuid": "77ee1b1f-52ab-4d5e-a1f2-9dd5c5a5f0d3", "host": "edge-7",
+        "binary": "nova-compute", "topic": "compute", "report_count": 2881, "disabled": False,
+        "disabled_reason": None, "last_seen_up": "2026-03-01T12:00:00Z", "forced_down": False,
+        "version": 70, "created_at": "2026-02-01T12:00:00Z", "updated_at": "2026-03-01T12:00:00Z",
+        "deleted_at": None, "deleted": False,
+    }  # fmt: skip
+    saved = {
+        "nova_object.name": "Service", "nova_object.namespace": "nova",
+        "nova_object.version": "1.22", "nova_object.data": data,
+        "nova_object.changes": ["report_count"],
+    }  # fmt: skip
+    args = {"objinst": saved, "objmethod": "save", "args": [], "kwargs": {}}
+    body = json.dumps([{}, {"method": "object_action", "args": args, "version": "3.0"}])
+    message = DELIVER._replace(body=body.encode())
+    packed = CODEC.encode([message])
+    assert packed[0] == codec.Encoding.ZSTD_DICTIONARY_1
+    assert len(packed) < len(compressed(PLAIN.encode([message]))) / 2
 
 
 def test_packets_are_compressed_when_that_pays() -> None:

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bytes of version 1 mean for ever what they meant when it was released."""
+
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import pytest
+
+from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import messages
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+FILE = ROOT / "tests" / "golden" / "v1.json"
+# The file is never edited: what version 1 is has been settled. A new version gets its own.
+SHA256 = "e68c51a947c4ff2d5b7ec855b6eb2da2b6b180c06f6565410f97bf0701a7e08c"
+GOLDEN = json.loads(FILE.read_text())
+
+
+def field(value: Any) -> Any:
+    if isinstance(value, dict):
+        return bytes.fromhex(value["hex"])
+    if isinstance(value, list):
+        return [field(one) for one in value]
+    return value
+
+
+def message(written: list[Any]) -> messages.Message:
+    name, *fields = written
+    values = [field(value) for value in fields]
+    if name == "Routes":
+        values[1] = [messages.Consumer(*consumer) for consumer in values[1]]
+    made: messages.Message = getattr(messages, name)(*values)
+    return made
+
+
+def test_the_vectors_are_those_of_the_release() -> None:
+    assert hashlib.sha256(FILE.read_bytes()).hexdigest() == SHA256
+    assert GOLDEN["version"] == 1
+
+
+def test_the_dictionary_is_that_of_the_release() -> None:
+    dictionary = ROOT / "nova_edge_bus" / "protocol" / "v1.zdict"
+    assert hashlib.sha256(dictionary.read_bytes()).hexdigest() == GOLDEN["dictionary_sha256"]
+
+
+def test_every_message_has_a_vector() -> None:
+    written = {one[0] for vector in GOLDEN["vectors"] for one in vector["messages"]}
+    assert {cls.__name__ for cls in messages.CODES} <= written
+
+
+@pytest.mark.parametrize("vector", GOLDEN["vectors"], ids=lambda vector: vector["name"])
+def test_vector(vector: dict[str, Any]) -> None:
+    packet = bytes.fromhex(vector["packet"])
+    expected = [message(written) for written in vector["messages"]]
+    decoded = codec.Codec().decode(packet)
+    assert decoded == expected
+    assert [type(one) for one in decoded] == [type(one) for one in expected]
+    if vector["canonical"]:
+        assert codec.Codec(compress=False).encode(expected) == packet
