@@ -51,6 +51,12 @@ class Link:
         self._dial_at = 0.0
         self._pause = FIRST_PAUSE
         self._was_up = False
+        self._failed = False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last attempt to link to the endpoint, or the last link, came to nothing."""
+        return self._failed and not self.is_up
 
     @property
     def is_up(self) -> bool:
@@ -109,6 +115,7 @@ class Link:
             self.hang_up(now, self._session.reason)
         elif self.is_up and not self._was_up:
             self._was_up = True
+            self._failed = False
             self._pause = FIRST_PAUSE
             LOG.info("linked to endpoint %s", self.address)
 
@@ -136,6 +143,7 @@ class Link:
             LOG.warning("link to endpoint %s is down: %s", self.address, reason)
         else:
             LOG.debug("endpoint %s did not answer: %s", self.address, reason)
+        self._failed = True
         self._close_sockets(linger=0)
         self._dial_at = now + self._pause * random.uniform(0.5, 1.5)
         self._pause = min(self._pause * 2, self._link_timeout)
