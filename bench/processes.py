@@ -2,18 +2,26 @@
 """Child processes of the benchmark: started, asked, and ended by their own id."""
 
 import contextlib
+import ctypes
 import json
 import os
 import pathlib
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import typing
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _GRACE = 10.0
 """Seconds that a child gets to end by itself."""
+
+
+def _end_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class ChildFailed(Exception):
@@ -39,6 +47,8 @@ class Child:
                 env=environment,
                 # An interrupt at the terminal is for the coordinator, which ends its children.
                 start_new_session=True,
+                # A coordinator that is killed can end nobody.
+                preexec_fn=_end_with_parent,
             )
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, name=f"{name} output", daemon=True).start()
