@@ -41,10 +41,11 @@ class Bus(abc.ABC):
     def url(self, addresses: Sequence[Address]) -> str:
         """Return the transport_url of a client that dials these addresses."""
 
-    def options(self, state: pathlib.Path) -> Options:
+    def options(self, state: pathlib.Path, *, far: bool) -> Options:
         """Return what one client's configuration says besides the URL.
 
         :param state: the client's own directory
+        :param far: whether it is at the far end of a link, a compute
         """
         return {}
 
@@ -123,9 +124,10 @@ class EdgeBus(Bus):
         """Name the addresses."""
         return "edgebus://" + ",".join(f"{host}:{port}" for host, port in addresses) + "/"
 
-    def options(self, state: pathlib.Path) -> Options:
-        """Place the journal."""
-        return {"edge_bus": {"journal_dir": journal_directory(state)}}
+    def options(self, state: pathlib.Path, *, far: bool) -> Options:
+        """Place the journal, and compress on the link as beyond the loopback interface."""
+        compression = "zstd" if far else "auto"
+        return {"edge_bus": {"journal_dir": journal_directory(state), "compression": compression}}
 
 
 def journal_directory(state: pathlib.Path) -> pathlib.Path:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demonstration behind `make demo`: a real nova on loopback, and a server's life over the bus.
+"""The demonstration behind `make demo`: a real nova on loopback, whose computes' link is cut.
 
 Exits with 0 only when every step worked.
 """
@@ -18,6 +18,7 @@ from tests.nova import lifecycle
 from tests.nova.bus import Bus
 from tests.nova.bus import EdgeBus
 from tests.nova.bus import RabbitBus
+from tests.nova.cut import cut_and_heal
 from tests.nova.stack import NovaStack
 
 _BUSES: dict[str, type[Bus]] = {"edge": EdgeBus, "rabbit": RabbitBus}
@@ -38,6 +39,8 @@ def main() -> int:
     try:
         with stack:
             _live(stack)
+            print("\nThe link is cut\n")
+            cut_and_heal(stack, arguments.cut, lambda what: print(f"  {what}", flush=True))
             succeeded = _report_errors(stack)
     except Exception as error:
         print(f"\nFailed: {error}", file=sys.stderr)
@@ -59,6 +62,9 @@ def _parse() -> argparse.Namespace:
         choices=["sqlite", "mariadb"],
         default="sqlite",
         help="nova's database; mariadb is the server on 127.0.0.1:3306 (root, no password)",
+    )
+    parser.add_argument(
+        "--cut", type=float, default=20.0, metavar="SECONDS", help="how long the link is silent"
     )
     parser.add_argument("--keep", action="store_true", help="keep the working directory")
     return parser.parse_args()

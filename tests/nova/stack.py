@@ -222,7 +222,7 @@ class NovaStack:
         undo.callback(relay.stop)
         relay.start()
         url = self.bus.url(relay.addresses)
-        self._configure(host, url, config.compute(host), self._compute_options)
+        self._configure(host, url, config.compute(host), self._compute_options, far=True)
         return Compute(host, self._state(host), self._service("nova-compute", host), relay)
 
     def _configure_controllers(self) -> None:
@@ -242,13 +242,13 @@ class NovaStack:
             config.placement(self.databases.url("placement")),
         )
 
-    def _configure(self, name: str, transport_url: str, *layers: Options) -> None:
+    def _configure(
+        self, name: str, transport_url: str, *layers: Options, far: bool = False
+    ) -> None:
         state = self._state(name)
         common = config.service(state, transport_url, self._stub.url, self.placement_url)
-        config.write(
-            state / "nova.conf",
-            config.merged(common, self.bus.options(state), self._options, *layers),
-        )
+        bus = self.bus.options(state, far=far)
+        config.write(state / "nova.conf", config.merged(common, bus, self._options, *layers))
 
     def _state(self, name: str) -> pathlib.Path:
         state = self.workdir / name

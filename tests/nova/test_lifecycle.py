@@ -12,6 +12,7 @@ from tests.nova import hypervisor
 from tests.nova import lifecycle
 from tests.nova.bus import EdgeBus
 from tests.nova.bus import RabbitBus
+from tests.nova.cut import cut_and_heal
 from tests.nova.stack import NovaStack
 
 pytestmark = [pytest.mark.nova, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -71,6 +72,11 @@ def test_a_slow_hypervisor_is_waited_for(stack: NovaStack, server: str) -> None:
     assert (busy["status"], busy["OS-EXT-STS:task_state"]) == ("ACTIVE", "powering-off")
     stack.client.wait_for(server, "SHUTOFF")
     stack.computes[0].hypervisor.slow_down()
+
+
+def test_what_happens_during_a_cut_is_known_after_it(stack: NovaStack) -> None:
+    cut_and_heal(stack, seconds=10)
+    assert not lifecycle.failed_rpcs(stack)
 
 
 def test_the_services_stop_when_asked(stack: NovaStack) -> None:
