@@ -3,8 +3,10 @@
 
 What has never left this process may go to anybody, in turns. What may have reached a consumer goes
 to that one again, because only that one can tell whether it had it. When that consumer is gone
-and stays away for ``grace`` seconds, entries and repeatable calls go to another one; a call that
-may not be repeated is left to time out.
+and stays away for ``grace`` seconds while others are there, entries and repeatable calls go to
+another one; a call that may not be repeated is left to time out.
+
+Where nobody can be reached it is this side that is cut off, and no consumer is taken for lost.
 """
 
 from nova_edge_bus import addressing
@@ -23,32 +25,46 @@ class Chooser:
         self._directory = directory
         self._grace = grace
 
+    def observe(self, stream: streams.Stream) -> None:
+        """Take note of the lost consumers that are back; call it before choosing."""
+        if not stream.lost:
+            return
+        if not self._directory.consumers(stream.address, stream.pool):
+            stream.lost.clear()
+        for identity in list(stream.lost):
+            if self._find(stream, identity) is not None:
+                del stream.lost[identity]
+
     def choose(
         self, stream: streams.Stream, item: streams.Item, now: float
     ) -> messages.Consumer | None:
         """The consumer for *item*, or None while there is none that it may go to."""
-        if self._has_one_taker(stream, item):
-            takers = self._directory.consumers(stream.address, stream.pool)
-            return takers[-1] if takers else None
-        if item.pin is None and item.consumer is None:
-            return self._pick(stream, item)
-        bound = self._bound(stream, item)
-        if bound is not None:
-            item.lost_at = None
-            return bound
-        if item.lost_at is None:
-            item.lost_at = now
-        if now - item.lost_at < self._grace or (item.is_call and not item.repeatable):
+        takers = self._directory.consumers(stream.address, stream.pool)
+        if not takers:
             return None
-        self.forget(item)
+        if self._has_one_taker(stream):
+            return takers[-1]
+        identity = _bound_to(item)
+        if identity is None:
+            return self._pick(stream, item)
+        bound = self._find(stream, identity)
+        if bound is not None:
+            return bound
+        if item.may_have_arrived:
+            lost_at = stream.lost.setdefault(identity, now)
+            if now - lost_at < self._grace or (item.is_call and not item.repeatable):
+                return None
+            self.forget(item)
+            item.in_doubt = True
+        else:
+            self.forget(item)
         return self._pick(stream, item)
 
     def forget(self, item: streams.Item) -> None:
-        """No consumer has *item*, or can tell: it is as if it had never been shipped."""
+        """No consumer has *item*: it is as if it had never been shipped."""
         self.release(item)
         item.pin = None
         item.consumer = None
-        item.lost_at = None
         item.in_doubt = False
         item.attempts = 0
 
@@ -56,26 +72,35 @@ class Chooser:
         """*item* does not tie its group to a consumer any more."""
         if item.bound:
             item.bound = False
-            self._directory.release(streams.split_key(item.key)[0], item.group)
+            address, pool = streams.split_key(item.key)
+            self._directory.release(address, item.group, pool or "")
 
     def needs_pin(self, stream: streams.Stream, item: streams.Item) -> bool:
         """Whether the consumer must be on disk before *item* is shipped."""
-        return not (item.is_call or item.pin is not None or self._has_one_taker(stream, item))
+        return not (stream.calls or item.pin is not None or self._has_one_taker(stream))
 
     @staticmethod
-    def _has_one_taker(stream: streams.Stream, item: streams.Item) -> bool:
-        """Entries for one server go to whichever process is that server, the youngest first."""
-        return not item.is_call and addressing.is_server_directed(stream.address)
+    def _has_one_taker(stream: streams.Stream) -> bool:
+        """Entries for one server go to whichever process is that server."""
+        return not stream.calls and addressing.is_server_directed(stream.address)
 
-    def _bound(self, stream: streams.Stream, item: streams.Item) -> messages.Consumer | None:
-        if item.pin is not None:
-            return self._directory.by_inbox(stream.address, item.pin, stream.pool)
-        if item.consumer is not None:
-            return self._directory.by_peer(stream.address, item.consumer.peer)
-        return None
+    def _find(self, stream: streams.Stream, identity: bytes) -> messages.Consumer | None:
+        if stream.calls:
+            return self._directory.by_peer(stream.address, identity)
+        return self._directory.by_inbox(stream.address, identity, stream.pool)
 
     def _pick(self, stream: streams.Stream, item: streams.Item) -> messages.Consumer | None:
+        """Take a turn; a call keeps what it got, as an entry keeps what it is pinned to."""
         group = "" if item.is_call else item.group
         consumer = self._directory.pick(stream.address, group, stream.pool)
         item.bound = consumer is not None and bool(group)
+        if item.is_call:
+            item.consumer = consumer
         return consumer
+
+
+def _bound_to(item: streams.Item) -> bytes | None:
+    """The inbox of an entry, or the peer of a call, that has *item* or is to get it."""
+    if item.is_call:
+        return item.consumer.peer if item.consumer is not None else None
+    return item.pin

@@ -25,6 +25,32 @@ class _Affinity:
     in_flight: int
 
 
+class _View:
+    """What the endpoints say about one address, each consumer once, as the lookups need it."""
+
+    __slots__ = ("consumers", "endpoints", "inboxes", "peers")
+
+    def __init__(self, routes: dict[EndpointKey, list[messages.Consumer]]) -> None:
+        self.consumers: dict[str, list[messages.Consumer]] = {}
+        self.inboxes: dict[tuple[bytes, str], messages.Consumer] = {}
+        self.peers: dict[bytes, messages.Consumer] = {}
+        self.endpoints: dict[bytes, list[EndpointKey]] = {}
+        seen: set[tuple[bytes, int]] = set()
+        for endpoint, listed in routes.items():
+            for consumer in listed:
+                through = self.endpoints.setdefault(consumer.peer, [])
+                if endpoint not in through:
+                    through.append(endpoint)
+                if (consumer.peer, consumer.listener) not in seen:
+                    seen.add((consumer.peer, consumer.listener))
+                    self.consumers.setdefault(consumer.pool, []).append(consumer)
+                    self.inboxes.setdefault((consumer.inbox, consumer.pool), consumer)
+                    self.peers.setdefault(consumer.peer, consumer)
+
+
+_NOBODY = _View({})
+
+
 class Directory:
     """Consumers by address; every method is cheap and none blocks.
 
@@ -34,10 +60,10 @@ class Directory:
     def __init__(self, lock: contextlib.AbstractContextManager[Any] | None = None) -> None:
         self._lock = lock or contextlib.nullcontext()
         self._routes: dict[str, dict[EndpointKey, list[messages.Consumer]]] = {}
-        self._merged: dict[tuple[str, str], list[messages.Consumer]] = {}
+        self._views: dict[str, _View] = {}
         self._turns: dict[tuple[str, str], int] = {}
-        self._inbox_turns: dict[tuple[str, bytes], int] = {}
-        self._affinities: dict[tuple[str, str], _Affinity] = {}
+        self._affinities: dict[tuple[str, str, str], _Affinity] = {}
+        self._expected: set[EndpointKey] = set()
 
     def update(
         self, endpoint: EndpointKey, address: str, consumers: Iterable[messages.Consumer]
@@ -45,74 +71,63 @@ class Directory:
         """Take over what *endpoint* says about *address*."""
         with self._lock:
             self._routes.setdefault(address, {})[endpoint] = list(consumers)
-            self._merged.clear()
+            self._views.pop(address, None)
+
+    def expect(self, endpoint: EndpointKey, expected: bool) -> None:
+        """*endpoint* is linked or about to be, or else its last attempt failed."""
+        if expected:
+            self._expected.add(endpoint)
+        else:
+            self._expected.discard(endpoint)
 
     def forget_endpoint(self, endpoint: EndpointKey) -> None:
         """The link to *endpoint* is down: nothing is reachable through it."""
         with self._lock:
-            for routes in self._routes.values():
-                routes.pop(endpoint, None)
-            self._merged.clear()
+            for address, routes in list(self._routes.items()):
+                if routes.pop(endpoint, None) is not None:
+                    self._views.pop(address, None)
+                if not routes:
+                    del self._routes[address]
 
     def answered(self, address: str) -> bool:
-        """Tell whether any linked endpoint has said who takes *address*, even if nobody does."""
-        return bool(self._routes.get(address))
+        """Tell whether all that can say who takes *address* have, even if nobody does."""
+        with self._lock:
+            routes = self._routes.get(address, {})
+            return bool(routes) and self._expected <= routes.keys()
 
     def consumers(self, address: str, pool: str = "") -> list[messages.Consumer]:
         """All consumers of *address* in *pool* that some linked endpoint reaches, each once."""
         with self._lock:
-            return self._consumers(address, pool)
+            return self._view(address).consumers.get(pool, [])
 
-    def _consumers(self, address: str, pool: str) -> list[messages.Consumer]:
-        merged = self._merged.get((address, pool))
-        if merged is not None:
-            return merged
-        seen: dict[tuple[bytes, int], messages.Consumer] = {}
-        for listed in self._routes.get(address, {}).values():
-            for consumer in listed:
-                if consumer.pool == pool:
-                    seen.setdefault((consumer.peer, consumer.listener), consumer)
-        merged = list(seen.values())
-        self._merged[(address, pool)] = merged
-        return merged
+    def _view(self, address: str) -> _View:
+        view = self._views.get(address)
+        if view is None:
+            routes = self._routes.get(address)
+            if routes is None:
+                return _NOBODY
+            view = self._views[address] = _View(routes)
+        return view
 
     def pools(self, address: str) -> set[str]:
         """The listener pools, besides the default one, that take copies of *address*."""
         with self._lock:
-            listed = self._routes.get(address, {}).values()
-            return {consumer.pool for consumers in listed for consumer in consumers} - {""}
+            return self._view(address).consumers.keys() - {""}
 
     def endpoints_to(self, address: str, peer: bytes) -> list[EndpointKey]:
         """The endpoints through which *peer* takes *address*, in a stable order."""
         with self._lock:
-            return [
-                endpoint
-                for endpoint, consumers in self._routes.get(address, {}).items()
-                if any(consumer.peer == peer for consumer in consumers)
-            ]
+            return self._view(address).endpoints.get(peer, [])
 
     def by_inbox(self, address: str, inbox: bytes, pool: str = "") -> messages.Consumer | None:
-        """A consumer of *address* whose inbox is *inbox*, in turns, if one is reachable."""
+        """The consumer of *address* whose inbox is *inbox*, if it is reachable."""
         with self._lock:
-            sharing = [
-                consumer
-                for consumer in self._consumers(address, pool)
-                if consumer.inbox == inbox
-            ]
-            if len(sharing) < 2:
-                return sharing[0] if sharing else None
-            turn = self._inbox_turns.get((address, inbox), 0)
-            self._inbox_turns[(address, inbox)] = turn + 1
-            return sharing[turn % len(sharing)]
+            return self._view(address).inboxes.get((inbox, pool))
 
     def by_peer(self, address: str, peer: bytes) -> messages.Consumer | None:
         """A consumer of *address* in the process *peer*, if it is reachable."""
         with self._lock:
-            for listed in self._routes.get(address, {}).values():
-                for consumer in listed:
-                    if consumer.peer == peer:
-                        return consumer
-        return None
+            return self._view(address).peers.get(peer)
 
     def pick(self, address: str, group: str = "", pool: str = "") -> messages.Consumer | None:
         """Choose the next consumer in strict turns, or the group's own while it is in flight.
@@ -121,30 +136,41 @@ class Directory:
         nothing, when nobody takes the address.
         """
         with self._lock:
-            candidates = self._consumers(address, pool)
-            return self._choose(candidates, address, group, pool) if candidates else None
+            view = self._view(address)
+            candidates = view.consumers.get(pool)
+            if not candidates:
+                return None
+            affinity = self._affinities.get((address, pool, group)) if group else None
+            chosen = self._own(affinity, view, pool) if affinity else None
+            if chosen is None:
+                chosen = self._next(address, pool, candidates)
+            if group:
+                in_flight = affinity.in_flight if affinity else 0
+                self._affinities[(address, pool, group)] = _Affinity(chosen, in_flight + 1)
+            return chosen
 
-    def _choose(
-        self, candidates: list[messages.Consumer], address: str, group: str, pool: str
+    def _next(
+        self, address: str, pool: str, candidates: list[messages.Consumer]
     ) -> messages.Consumer:
-        affinity = self._affinities.get((address, group)) if group else None
-        if affinity is not None and affinity.consumer in candidates:
-            affinity.in_flight += 1
-            return affinity.consumer
+        if len(candidates) == 1:
+            return candidates[0]
         turn = self._turns.get((address, pool), 0)
         self._turns[(address, pool)] = turn + 1
-        chosen = candidates[turn % len(candidates)]
-        if group:
-            in_flight = affinity.in_flight + 1 if affinity else 1
-            self._affinities[(address, group)] = _Affinity(chosen, in_flight)
-        return chosen
+        return candidates[turn % len(candidates)]
 
-    def release(self, address: str, group: str) -> None:
+    @staticmethod
+    def _own(affinity: _Affinity, view: _View, pool: str) -> messages.Consumer | None:
+        """The group's own consumer, or the process that has its inbox now."""
+        if affinity.consumer in view.consumers[pool]:
+            return affinity.consumer
+        return view.inboxes.get((affinity.consumer.inbox, pool))
+
+    def release(self, address: str, group: str, pool: str = "") -> None:
         """One message of *group*, picked before, is settled."""
         with self._lock:
-            affinity = self._affinities.get((address, group))
+            affinity = self._affinities.get((address, pool, group))
             if affinity is None:
                 return
             affinity.in_flight -= 1
             if affinity.in_flight <= 0:
-                del self._affinities[(address, group)]
+                del self._affinities[(address, pool, group)]

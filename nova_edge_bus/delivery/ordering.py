@@ -11,25 +11,28 @@ The rules, with their reasons:
 - nothing waits for a command to another address: that one may be cut off for hours.
 """
 
-import collections
+import bisect
 
 from nova_edge_bus.delivery import streams
 from nova_edge_bus.protocol import messages
 
 
 class _Group:
-    """One group: its unsettled records, in memory or on disk, and the items that wait for them."""
+    """One group: its unsettled records, in memory or on disk, and the items that wait for them.
 
-    __slots__ = ("last_command", "parked", "records")
+    The seqs of records, and those of the commands in memory by stream key, are sorted.
+    """
+
+    __slots__ = ("commands", "parked", "records")
 
     def __init__(self) -> None:
-        self.records: collections.OrderedDict[int, None] = collections.OrderedDict()
+        self.records: list[int] = []
+        self.commands: dict[str, list[int]] = {}
         self.parked: list[streams.Item] = []
-        self.last_command: dict[str, int] = {}
 
     @property
     def unused(self) -> bool:
-        return not (self.records or self.parked or self.last_command)
+        return not (self.records or self.commands or self.parked)
 
 
 class Ordering:
@@ -37,64 +40,81 @@ class Ordering:
 
     def __init__(self) -> None:
         self._groups: dict[str, _Group] = {}
+        self._group_of: dict[int, str] = {}
 
     def register_record(self, seq: int, group: str) -> None:
-        """An unsettled record exists, in memory or on disk; called in the order of the seqs."""
+        """An unsettled record exists, in memory or on disk."""
         if group:
-            self._group(group).records[seq] = None
+            self._group_of[seq] = group
+            bisect.insort(self._group(group).records, seq)
 
     def enter(self, item: streams.Item) -> bool:
         """Take *item* up; False when it is parked behind a record of its group."""
         if not item.group or item.kind == messages.Kind.RECORD:
             return True
         group = self._group(item.group)
-        item.held_by = self._record_before(group, None if item.is_call else item.number)
+        if item.is_call:
+            item.held_by = group.records[-1] if group.records else 0
+        else:
+            item.held_by = _last_before(group.records, item.number)
+            bisect.insort(group.commands.setdefault(item.key, []), item.number)
         if item.held_by:
             item.state = streams.State.PARKED
             group.parked.append(item)
-        if item.kind == messages.Kind.COMMAND:
-            item.follows = group.last_command.get(item.key, 0)
-            group.last_command[item.key] = item.number
+        elif group.unused:
+            del self._groups[item.group]
         return not item.held_by
 
     def leave(self, item: streams.Item) -> list[streams.Item]:
         """*item* is settled; return the parked items that are free now, oldest first."""
+        if item.kind == messages.Kind.RECORD:
+            return self.record_ended(item.number)
         group = self._groups.get(item.group)
         if group is None:
             return []
-        if item.kind == messages.Kind.RECORD:
-            group.records.pop(item.number, None)
-        if group.last_command.get(item.key) == item.number and not item.is_call:
-            del group.last_command[item.key]
-        oldest = next(iter(group.records), None)
-        free = [
-            parked
-            for parked in group.parked
-            if parked.state is streams.State.PARKED and (oldest is None or oldest > parked.held_by)
-        ]
-        group.parked = [
-            parked
-            for parked in group.parked
-            if parked.state is streams.State.PARKED and parked not in free
-        ]
+        if item.kind == messages.Kind.COMMAND:
+            numbers = group.commands.get(item.key, [])
+            _remove(numbers, item.number)
+            if not numbers:
+                group.commands.pop(item.key, None)
+        return self._release(item.group, group)
+
+    def record_ended(self, seq: int) -> list[streams.Item]:
+        """A record, in memory or on disk, is settled; return what is free now, oldest first."""
+        name = self._group_of.pop(seq, "")
+        group = self._groups.get(name)
+        if group is None:
+            return []
+        _remove(group.records, seq)
+        return self._release(name, group)
+
+    def _release(self, name: str, group: _Group) -> list[streams.Item]:
+        free: list[streams.Item] = []
+        still: list[streams.Item] = []
+        oldest = group.records[0] if group.records else None
+        for item in group.parked:
+            if item.state is streams.State.PARKED:
+                is_free = oldest is None or oldest > item.held_by
+                (free if is_free else still).append(item)
+        group.parked = still
         if group.unused:
-            del self._groups[item.group]
+            del self._groups[name]
         return free
 
-    def predecessor(self, stream: streams.Stream, item: streams.Item) -> int:
+    def predecessor(self, item: streams.Item) -> int:
         """The unsettled entry that must be done before *item* may be, or 0."""
-        if not item.group or item.is_call:
+        group = self._groups.get(item.group)
+        if group is None or item.is_call:
             return 0
         if item.kind == messages.Kind.RECORD:
-            group = self._groups.get(item.group)
-            return self._record_before(group, item.number) if group else 0
-        return item.follows if item.follows in stream.items else 0
+            return _last_before(group.records, item.number)
+        return _last_before(group.commands.get(item.key, []), item.number)
 
     def may_ship(
         self, stream: streams.Stream, item: streams.Item, consumer: messages.Consumer
     ) -> bool:
-        """Whether the predecessor of *item* is on its way to the same inbox."""
-        number = self.predecessor(stream, item)
+        """Whether the predecessor of *item* is on its way to the same consumer."""
+        number = self.predecessor(item)
         if not number:
             return True
         earlier = stream.items.get(number)
@@ -102,18 +122,22 @@ class Ordering:
             earlier is not None
             and earlier.state is streams.State.IN_FLIGHT
             and earlier.consumer is not None
-            and earlier.consumer.inbox == consumer.inbox
+            and earlier.consumer.peer == consumer.peer
         )
-
-    @staticmethod
-    def _record_before(group: _Group, number: int | None) -> int:
-        for seq in reversed(group.records):
-            if number is None or seq < number:
-                return seq
-        return 0
 
     def _group(self, name: str) -> _Group:
         group = self._groups.get(name)
         if group is None:
             group = self._groups[name] = _Group()
         return group
+
+
+def _last_before(numbers: list[int], number: int) -> int:
+    index = bisect.bisect_left(numbers, number)
+    return numbers[index - 1] if index else 0
+
+
+def _remove(numbers: list[int], number: int) -> None:
+    index = bisect.bisect_left(numbers, number)
+    if index < len(numbers) and numbers[index] == number:
+        del numbers[index]

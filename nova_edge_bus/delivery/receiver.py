@@ -4,12 +4,16 @@
 A command is made durable in the inbox, acknowledged, and then dispatched. A record or a call is
 dispatched at once and answered when it is done; its answer is kept until the sender's floor shows
 that it has arrived. What comes a second time is recognised by its number.
+
+What has to wait for its predecessor is held in memory and stays the sender's: the commands of a
+group enter the inbox in their order, so that it is also the order after a restart.
 """
 
 import collections
 import typing
 from collections.abc import Iterable
 
+from nova_edge_bus.delivery import acks
 from nova_edge_bus.delivery import origins
 from nova_edge_bus.delivery import streams
 from nova_edge_bus.protocol import messages
@@ -18,12 +22,20 @@ HOLD_REPORT_AFTER = 1.0
 """Seconds after which a sender is told that its delivery is still being worked on."""
 REPLY_RETENTION = 120.0
 """Seconds for which the reply to a call is kept for a sender that asks again."""
+PARKED_RETENTION = 60.0
+"""Seconds for which a delivery is kept whose predecessor does not come."""
 IDLE_RETENTION = 600.0
 """Seconds after which a sender with nothing under way is forgotten."""
+IDLE_SWEEP = 60.0
+"""Seconds between two looks for senders to forget."""
 MAX_PARKED = 1024
 """How many deliveries of one sender may wait for predecessors."""
+MAX_NUMBERS = 1024
+"""How many numbers one HOLDING carries."""
 FANOUT_MEMORY = 4096
 """How many fanouts are remembered, to know the second copy of one."""
+
+_KINDS = frozenset(messages.Kind)
 
 
 class Port(typing.Protocol):
@@ -67,9 +79,14 @@ class Receiver:
         self._origins: dict[tuple[bytes, str], origins.Origin] = {}
         self._epochs: dict[bytes, int] = {}
         self._homeless: list[origins.Inbound] = []
-        self._acks: dict[tuple[bytes, bytes, object], list[int]] = {}
+        self._active: dict[origins.Inbound, None] = {}
+        self._answered: collections.OrderedDict[origins.Inbound, float]
+        self._answered = collections.OrderedDict()
+        self._acks = acks.Acknowledgements()
         self._floors: dict[tuple[bytes, str], int] = {}
         self._fanouts: collections.OrderedDict[tuple[bytes, int], None] = collections.OrderedDict()
+        self._swept_at = 0.0
+        self._now = 0.0
 
     # This side.
 
@@ -79,49 +96,64 @@ class Receiver:
         """A listener takes these addresses; what the inbox kept for them goes to it first."""
         self._listeners[number] = _Listener(frozenset(addresses), frozenset(fanouts), pool)
         waiting, self._homeless = self._homeless, []
-        for item in waiting:
-            self._dispatch_stored(item)
+        self.restore(waiting)
 
     def unlisten(self, number: int) -> None:
         """The listener takes nothing more."""
         self._listeners.pop(number, None)
 
+    def takes(self, item: origins.Inbound) -> bool:
+        """Tell whether a listener here takes what *item* is addressed to."""
+        return self._listener_for(item) is not None
+
     def restore(self, stored: Iterable[origins.Inbound]) -> None:
         """Commands that an earlier life accepted and did not dispatch, in their order."""
         for item in stored:
-            self._dispatch_stored(item)
+            listener = self._listener_for(item)
+            if listener is None:
+                self._homeless.append(item)
+            else:
+                self._hand_over(item, listener)
 
     def accepted(self, item: origins.Inbound, *, fresh: bool) -> None:
-        """A command is in the inbox; if not *fresh*, it has been there before."""
+        """A command is in the inbox; if not *fresh*, it has been there before.
+
+        What nobody listens for any more, or what its sender has settled meanwhile, goes out again.
+        """
         origin = self._origin(item)
-        if not fresh:
-            origin.items.pop(item.number, None)
-            self._acknowledge(item)
-            self._release(origin.finish(item.number))
-        elif self._listener_for(item) is None:
+        origin.in_inbox = True
+        listener = self._listener_for(item)
+        if fresh and (listener is None or item.number < origin.floor):
             self._port.withdraw(item)
-        else:
-            self._acknowledge(item)
-            self._admit(origin, item)
+            return
+        self._acknowledge(item)
+        self._drop(origin, item)
+        if fresh and listener is not None:
+            self._hand_over(item, listener)
+        self._release(origin, origin.finish(item.number))
 
     def withdrawn(self, item: origins.Inbound) -> None:
         """A command for which there is no listener any more is out of the inbox."""
-        self._origin(item).items.pop(item.number, None)
+        self._drop(self._origin(item), item)
         self._refuse(item, messages.Refusal.NOT_LISTENING, "no listener takes this address")
 
     def not_accepted(self, item: origins.Inbound, text: str) -> None:
         """The inbox could not take a command: the sender keeps it and tries again."""
-        self._origin(item).items.pop(item.number, None)
+        self._drop(self._origin(item), item)
         self._refuse(item, messages.Refusal.BUSY, text)
 
     def finished(self, item: origins.Inbound, status: int, body: bytes) -> None:
         """A call or a record has been applied."""
+        origin = self._origin(item)
         item.stage = origins.Stage.DONE
         item.reply = (status, body)
         item.body = b""
+        self._active.pop(item, None)
         self._reply(item)
         if item.kind == messages.Kind.RECORD:
-            self._release(self._origin(item).finish(item.number))
+            self._release(origin, origin.finish(item.number))
+        elif item.number >= origin.floor:
+            self._answered[item] = self._now
 
     def heartbeat(self, item: origins.Inbound) -> None:
         """The server still works on a monitored call."""
@@ -131,23 +163,24 @@ class Receiver:
 
     def deliver(self, message: messages.Deliver, via: object, now: float) -> None:
         """Take a delivery that came by the endpoint *via*."""
-        item = self._inbound(message, via, now)
+        if message.kind not in _KINDS:
+            return
+        self._now = now
+        item = origins.Inbound.of(message, via, now)
         if item.kind != messages.Kind.REQUEST and self._is_fenced(item):
             self._refuse(item, messages.Refusal.FENCED, "the outbox was opened again since")
             return
         origin = self._origin(item)
         origin.heard_at = now
-        self._raise_floor(origin, item, message.floor)
-        if item.number < origin.floor:
-            self._acknowledge(item)
-            return
+        if message.floor > origin.floor:
+            self._raise_floor(origin, item, message.floor)
         known = origin.items.get(item.number)
-        if known is not None:
-            self._again(known, item)
-        elif item.number in origin.done:
+        if item.number < origin.floor or (item.number in origin.done and known is None):
             self._acknowledge(item)
-        elif origin.parked() >= MAX_PARKED:
-            self._refuse(item, messages.Refusal.BUSY, "too many deliveries wait for others")
+        elif known is not None:
+            self._again(origin, known, item)
+        elif self._is_crowded(item):
+            self._refuse(item, messages.Refusal.BUSY, "the listener has too much before it")
         else:
             self._take(origin, item)
 
@@ -160,7 +193,7 @@ class Receiver:
         if len(self._fanouts) > FANOUT_MEMORY:
             self._fanouts.popitem(last=False)
         for number, listener in list(self._listeners.items()):
-            if message.address in listener.fanouts:
+            if message.address in listener.fanouts and not self._port.is_crowded(number):
                 self._port.dispatch(
                     origins.Inbound(
                         kind=None,
@@ -178,56 +211,55 @@ class Receiver:
 
     def flush(self) -> None:
         """Send the acknowledgements that have gathered; call it once a turn."""
-        acks, self._acks = self._acks, {}
-        for (reply_to, outbox, via), numbers in acks.items():
-            self._port.transmit(via, messages.Accept(reply_to, outbox, _ranges(numbers)))
+        for via, message in self._acks.take():
+            self._port.transmit(via, message)
 
     def tick(self, now: float) -> None:
         """Report on what takes long, and forget what is over; call it about once a second."""
-        reports: collections.defaultdict[tuple[object, ...], list[origins.Inbound]] = (
-            collections.defaultdict(list)
-        )
-        for key, origin in list(self._origins.items()):
-            for item in list(origin.items.values()):
-                if item.stage is not origins.Stage.DONE:
-                    if self._is_report_due(item, now):
-                        item.reported = now
-                        reports[(item.reply_to, item.origin, item.kind, item.via)].append(item)
-                elif item.kind == messages.Kind.REQUEST:
-                    if now - item.arrived > REPLY_RETENTION:
-                        del origin.items[item.number]
-            if not origin.items and now - origin.heard_at > IDLE_RETENTION:
-                del self._origins[key]
-        for items in reports.values():
-            self._report(items, monitor=False)
+        self._look_at_active(now)
+        self._now = now
+        while self._answered:
+            item, since = next(iter(self._answered.items()))
+            if now - since <= REPLY_RETENTION:
+                break
+            self._forget_reply(item)
+        if now - self._swept_at > IDLE_SWEEP:
+            self._swept_at = now
+            for key, origin in list(self._origins.items()):
+                if not origin.items and now - origin.heard_at > IDLE_RETENTION:
+                    del self._origins[key]
         floors, self._floors = self._floors, {}
         for (outbox, address), floor in floors.items():
             self._port.forget(outbox, address, floor)
+
+    def _look_at_active(self, now: float) -> None:
+        """Report what is held here. What waits for something that is not here is not."""
+        reports: dict[tuple[object, ...], list[origins.Inbound]] = {}
+        for item in list(self._active):
+            origin = self._origin(item)
+            if item.stage is origins.Stage.PARKED and item.after not in origin.items:
+                if now - item.arrived > PARKED_RETENTION:
+                    origin.unpark(item)
+                    self._drop(origin, item)
+            elif self._is_report_due(item, now):
+                item.reported = now
+                key = (item.reply_to, item.origin, item.kind, item.via)
+                reports.setdefault(key, []).append(item)
+        for items in reports.values():
+            for first in range(0, len(items), MAX_NUMBERS):
+                self._report(items[first : first + MAX_NUMBERS], monitor=False)
 
     def _is_report_due(self, item: origins.Inbound, now: float) -> bool:
         since = max(item.arrived + HOLD_REPORT_AFTER, item.reported + self._holding_interval)
         return now >= since
 
-    def _inbound(self, message: messages.Deliver, via: object, now: float) -> origins.Inbound:
-        kind = messages.Kind(message.kind)
-        reply_to = message.reply_to or b""
-        is_call = kind == messages.Kind.REQUEST
-        return origins.Inbound(
-            kind=kind,
-            number=message.number,
-            origin=reply_to if is_call else message.outbox or b"",
-            reply_to=reply_to,
-            via=via,
-            address=message.address,
-            body=message.body,
-            epoch=message.epoch,
-            listener=message.listener,
-            group=message.group,
-            after=message.after,
-            deadline=now + message.remaining / 1000 if message.remaining else None,
-            monitor=message.monitor / 1000,
-            arrived=now,
-        )
+    def _forget_reply(self, item: origins.Inbound) -> None:
+        """Nobody asks for this reply any more; the call is still never made a second time."""
+        del self._answered[item]
+        origin = self._origin(item)
+        origin.items.pop(item.number, None)
+        if item.number >= origin.floor:
+            origin.done.add(item.number)
 
     def _origin(self, item: origins.Inbound) -> origins.Origin:
         address = "" if item.kind == messages.Kind.REQUEST else item.address
@@ -243,72 +275,70 @@ class Receiver:
             self._epochs[item.origin] = item.epoch
         return item.epoch < newest
 
-    def _raise_floor(self, origin: origins.Origin, item: origins.Inbound, floor: int) -> None:
-        if floor > origin.floor:
-            freed = origin.raise_floor(floor)
-            if item.kind != messages.Kind.REQUEST:
-                self._floors[(item.origin, item.address)] = floor
-            self._release(freed)
+    def _is_crowded(self, item: origins.Inbound) -> bool:
+        listener = self._listener_for(item)
+        return listener is not None and self._port.is_crowded(listener)
 
-    def _again(self, known: origins.Inbound, copy: origins.Inbound) -> None:
+    def _raise_floor(self, origin: origins.Origin, item: origins.Inbound, floor: int) -> None:
+        freed, over = origin.raise_floor(floor)
+        for old in over:
+            self._active.pop(old, None)
+            self._answered.pop(old, None)
+        if origin.in_inbox:
+            self._floors[(item.origin, item.address)] = floor
+        self._release(origin, freed)
+
+    def _again(
+        self, origin: origins.Origin, known: origins.Inbound, copy: origins.Inbound
+    ) -> None:
+        """A copy of what is here: it tells the way to answer, and what it follows now."""
         known.reply_to = copy.reply_to
         known.via = copy.via
         if known.stage is origins.Stage.DONE:
             self._reply(known)
+        elif known.stage is origins.Stage.PARKED:
+            known.arrived = copy.arrived
+            if known.after != copy.after:
+                origin.unpark(known)
+                known.after = copy.after
+                self._take(origin, known)
         else:
             self._report([known], monitor=False)
 
     def _take(self, origin: origins.Origin, item: origins.Inbound) -> None:
+        if origin.parked >= MAX_PARKED:
+            self._refuse(item, messages.Refusal.BUSY, "too many deliveries wait for others")
+            return
         origin.items[item.number] = item
-        if item.kind == messages.Kind.COMMAND:
-            item.stage = origins.Stage.ACCEPTING
-            self._port.accept(item)
-            return
-        listener = self._listener_for(item)
-        if listener is not None and self._port.is_crowded(listener):
-            del origin.items[item.number]
-            self._refuse(item, messages.Refusal.BUSY, "the listener has too much before it")
-        else:
-            self._admit(origin, item)
-
-    def _admit(self, origin: origins.Origin, item: origins.Inbound) -> None:
-        item.stage = origins.Stage.PARKED
+        self._active[item] = None
         if not origin.must_wait(item):
-            self._dispatch(item)
+            self._release(origin, [item])
 
-    def _release(self, items: list[origins.Inbound]) -> None:
+    def _release(self, origin: origins.Origin, items: list[origins.Inbound]) -> None:
+        """Nothing that these have to wait for is left."""
         for item in items:
-            self._dispatch(item)
+            listener = self._listener_for(item)
+            if item.kind == messages.Kind.COMMAND:
+                item.stage = origins.Stage.ACCEPTING
+                self._port.accept(item)
+            elif listener is not None:
+                self._hand_over(item, listener)
+            else:
+                self._drop(origin, item)
+                self._refuse(
+                    item, messages.Refusal.NOT_LISTENING, "no listener takes this address"
+                )
 
-    def _dispatch(self, item: origins.Inbound) -> None:
-        listener = self._listener_for(item)
-        if listener is None:
-            self._turn_away(item)
-            return
+    def _hand_over(self, item: origins.Inbound, listener: int) -> None:
         item.listener = listener
         item.stage = origins.Stage.DISPATCHED
         self._port.dispatch(item)
-        if item.kind == messages.Kind.COMMAND:
-            origin = self._origin(item)
-            origin.items.pop(item.number, None)
-            self._release(origin.finish(item.number))
 
-    def _turn_away(self, item: origins.Inbound) -> None:
-        """A parked delivery has lost its listener."""
-        if item.kind == messages.Kind.COMMAND:
-            self._homeless.append(item)
-            return
-        self._origin(item).items.pop(item.number, None)
-        self._refuse(item, messages.Refusal.NOT_LISTENING, "no listener takes this address")
-
-    def _dispatch_stored(self, item: origins.Inbound) -> None:
-        listener = self._listener_for(item)
-        if listener is None:
-            self._homeless.append(item)
-            return
-        item.listener = listener
-        item.stage = origins.Stage.DISPATCHED
-        self._port.dispatch(item)
+    def _drop(self, origin: origins.Origin, item: origins.Inbound) -> None:
+        """*item* is not under way here any more."""
+        self._active.pop(item, None)
+        if origin.items.get(item.number) is item:
+            del origin.items[item.number]
 
     def _listener_for(self, item: origins.Inbound) -> int | None:
         """The listener that the sender chose, or else any other of this address and pool."""
@@ -323,8 +353,7 @@ class Receiver:
 
     def _acknowledge(self, item: origins.Inbound) -> None:
         if item.kind == messages.Kind.COMMAND:
-            key = (item.reply_to, item.origin, item.via)
-            self._acks.setdefault(key, []).append(item.number)
+            self._acks.add(item)
 
     def _reply(self, item: origins.Inbound) -> None:
         if item.reply is not None and item.kind is not None:
@@ -338,32 +367,15 @@ class Receiver:
 
     def _report(self, items: list[origins.Inbound], *, monitor: bool) -> None:
         first = items[0]
+        numbers = [item.number for item in items]
         self._port.transmit(
             first.via,
-            messages.Holding(
-                first.reply_to,
-                first.origin,
-                int(first.kind or 0),
-                [item.number for item in items],
-                monitor,
-            ),
+            messages.Holding(first.reply_to, first.origin, int(first.kind or 0), numbers, monitor),
         )
 
     def _refuse(self, item: origins.Inbound, code: int, text: str) -> None:
+        kind = int(item.kind or 0)
         self._port.transmit(
             item.via,
-            messages.Refuse(
-                item.reply_to, item.origin, int(item.kind or 0), [item.number], code, text
-            ),
+            messages.Refuse(item.reply_to, item.origin, kind, [item.number], code, text),
         )
-
-
-def _ranges(numbers: Iterable[int]) -> list[list[int]]:
-    """Inclusive ranges that cover exactly *numbers*."""
-    ranges: list[list[int]] = []
-    for number in sorted(numbers):
-        if ranges and number == ranges[-1][1] + 1:
-            ranges[-1][1] = number
-        elif not ranges or number > ranges[-1][1]:
-            ranges.append([number, number])
-    return ranges

@@ -45,11 +45,12 @@ class State(enum.Enum):
 class Item:
     """One unsettled call or entry.
 
-    ``number`` is the seq of an entry or the number of a call. ``expires`` is monotonic seconds.
-    ``follows`` is the entry before it in its stream and group, ``held_by`` the record that keeps
-    it parked (0: none). ``bound`` tells that the directory counts it as in flight for its group.
-    ``in_doubt`` tells that an earlier life of this outbox may have shipped it. ``repeatable``
-    calls may be made again on another consumer when the first one is lost.
+    ``number`` is the seq of an entry, or what a call's maker knows it by; ``call_number`` is what
+    the sender numbers a call with on the wire. ``expires`` is monotonic seconds. ``held_by`` is
+    the record that keeps it parked (0: none). ``bound`` tells that the directory counts it as in
+    flight for its group. ``in_doubt`` tells that it may have been shipped before this life, or to
+    another consumer before. ``repeatable`` calls may be made again on another consumer when the
+    first one is lost.
     """
 
     kind: messages.Kind
@@ -64,14 +65,13 @@ class Item:
     mandatory: bool = False
     expires: float | None = None
     monitor: float = 0.0
-    follows: int = 0
+    call_number: int = 0
     held_by: int = 0
     state: State = State.WAITING
     consumer: messages.Consumer | None = None
     endpoint: object = None
     shipped_at: float = 0.0
     heard_at: float = 0.0
-    lost_at: float | None = None
     attempts: int = 0
 
     @property
@@ -79,27 +79,43 @@ class Item:
         """Whether the item is an unjournaled call."""
         return self.kind == messages.Kind.REQUEST
 
+    @property
+    def wire_number(self) -> int:
+        """The number that a delivery of it carries."""
+        return self.call_number or self.number
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether a consumer may have it, for all that is known here."""
+        return self.attempts > 0 or self.in_doubt
+
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Stream:
     """Items of one numbering to one address, those in memory in the order of their numbers.
 
     ``more_on_disk`` tells that the journal holds unsettled entries above ``cursor``, the highest
-    seq taken into memory. ``settling`` are the seqs whose outcome is not on disk yet.
+    seq taken into memory; ``missed`` that one was left there while a page was being read, which
+    therefore may lack it. ``settling`` are the seqs whose outcome is not on disk yet. ``lost``
+    are the inboxes or peers that items here are for and that cannot be reached, each with the
+    time since when.
     """
 
     key: str
+    calls: bool = False
     items: collections.OrderedDict[int, Item] = dataclasses.field(
         default_factory=collections.OrderedDict
     )
     waiting: collections.deque[Item] = dataclasses.field(default_factory=collections.deque)
     settling: set[int] = dataclasses.field(default_factory=set)
     lowest_settling: int = 0
+    lost: dict[bytes, float] = dataclasses.field(default_factory=dict)
     pinning: int = 0
     cursor: int = 0
     size: int = 0
     more_on_disk: bool = False
     loading: bool = False
+    missed: bool = False
 
     @property
     def address(self) -> str:
@@ -110,6 +126,11 @@ class Stream:
     def pool(self) -> str:
         """The listener pool; the default one where none is named."""
         return split_key(self.key)[1] or ""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is lost when the stream is forgotten."""
+        return not (self.items or self.settling or self.more_on_disk or self.loading)
 
     @property
     def floor(self) -> int:
@@ -140,11 +161,12 @@ class Stream:
 
     def add(self, item: Item) -> None:
         """Hold *item*; its number is above all that are held."""
-        self.items[item.number] = item
+        number = item.wire_number
+        self.items[number] = item
         self.size += len(item.body)
-        self.cursor = max(self.cursor, item.number)
+        self.cursor = max(self.cursor, number)
 
     def remove(self, item: Item) -> None:
         """*item* is settled."""
-        if self.items.pop(item.number, None) is not None:
+        if self.items.pop(item.wire_number, None) is not None:
             self.size -= len(item.body)

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shipping: what happens to the items of a stream whenever it is worth a look."""
+
+from nova_edge_bus.delivery import backlog as backlog_module
+from nova_edge_bus.delivery import choice
+from nova_edge_bus.delivery import directory as directory_module
+from nova_edge_bus.delivery import ordering as ordering_module
+from nova_edge_bus.delivery import streams
+from nova_edge_bus.delivery import surroundings
+from nova_edge_bus.protocol import messages
+
+
+class Shipper:
+    """Brings the waiting items of a stream as far as they can go."""
+
+    def __init__(
+        self,
+        directory: directory_module.Directory,
+        port: surroundings.Port,
+        chooser: choice.Chooser,
+        ordering: ordering_module.Ordering,
+        backlog: backlog_module.Backlog,
+        identity: tuple[bytes | None, int],
+    ) -> None:
+        self._directory = directory
+        self._port = port
+        self._chooser = chooser
+        self._ordering = ordering
+        self._backlog = backlog
+        self._outbox, self._epoch = identity
+
+    def ship(self, stream: streams.Stream, now: float) -> list[streams.Item]:
+        """Ship what can be shipped, and read more of the stream when there is room for it.
+
+        :returns: the mandatory calls that nobody takes
+        """
+        if not self._directory.answered(stream.address):
+            self._port.lookup(stream.address)
+        self._chooser.observe(stream)
+        waiting, stream.waiting = stream.waiting, type(stream.waiting)()
+        kept: list[streams.Item] = []
+        pins: list[tuple[int, bytes]] = []
+        hopeless: list[streams.Item] = []
+        for item in waiting:
+            if item.state is not streams.State.WAITING:
+                continue
+            if self._is_hopeless(stream, item):
+                hopeless.append(item)
+            elif not self._advance(stream, item, pins, now):
+                kept.append(item)
+        if stream.waiting:
+            stream.line_up()
+        else:
+            stream.waiting.extend(kept)
+        if pins:
+            self._port.pin(pins)
+        self._load(stream)
+        return hopeless
+
+    def _load(self, stream: streams.Stream) -> None:
+        if not stream.more_on_disk or stream.loading or self._backlog.is_full(stream):
+            return
+        if self._directory.consumers(stream.address, stream.pool) or self._is_pooled(stream):
+            stream.loading = True
+            self._port.load(stream.key, stream.cursor)
+
+    def _is_hopeless(self, stream: streams.Stream, item: streams.Item) -> bool:
+        return (
+            item.mandatory
+            and not item.may_have_arrived
+            and self._directory.answered(stream.address)
+            and not self._directory.consumers(stream.address, stream.pool)
+        )
+
+    def _advance(
+        self,
+        stream: streams.Stream,
+        item: streams.Item,
+        pins: list[tuple[int, bytes]],
+        now: float,
+    ) -> bool:
+        """Bring *item* one step further; False leaves it waiting.
+
+        While a consumer is being written down for one entry of a stream, later ones wait: they
+        would overtake it.
+        """
+        if item.expires is not None and not item.is_call and self._is_pooled(stream):
+            self._pause(stream, item)
+            self._port.expand(item, self._directory.pools(stream.address))
+            return True
+        consumer = self._chooser.choose(stream, item, now)
+        if consumer is None:
+            return False
+        if self._chooser.needs_pin(stream, item):
+            self._pause(stream, item)
+            pins.append((item.number, consumer.inbox))
+            return True
+        if stream.pinning or not self._ordering.may_ship(stream, item, consumer):
+            return False
+        return self._transmit(stream, item, consumer, now)
+
+    def _is_pooled(self, stream: streams.Stream) -> bool:
+        """Whether notifications of *stream* are to be copied for listener pools."""
+        if streams.POOL_MARK in stream.key or stream.calls:
+            return False
+        return bool(self._directory.pools(stream.address))
+
+    @staticmethod
+    def _pause(stream: streams.Stream, item: streams.Item) -> None:
+        item.state = streams.State.PINNING
+        stream.pinning += 1
+
+    def _transmit(
+        self,
+        stream: streams.Stream,
+        item: streams.Item,
+        consumer: messages.Consumer,
+        now: float,
+    ) -> bool:
+        for endpoint in self._directory.endpoints_to(stream.address, consumer.peer):
+            if self._port.can_transmit(endpoint):
+                break
+        else:
+            return False
+        item.state = streams.State.IN_FLIGHT
+        item.consumer = consumer
+        item.endpoint = endpoint
+        item.shipped_at = now
+        item.attempts += 1
+        self._backlog.in_flight[item] = None
+        self._port.transmit(endpoint, self._deliver(stream, item, consumer, now))
+        return True
+
+    def _deliver(
+        self,
+        stream: streams.Stream,
+        item: streams.Item,
+        consumer: messages.Consumer,
+        now: float,
+    ) -> messages.Deliver:
+        remaining = 0
+        if item.is_call and item.expires is not None:
+            remaining = max(1, int((item.expires - now) * 1000))
+        return messages.Deliver(
+            to=consumer.peer,
+            listener=consumer.listener,
+            reply_to=None,
+            outbox=None if item.is_call else self._outbox,
+            epoch=self._epoch,
+            kind=int(item.kind),
+            number=item.wire_number,
+            floor=self._backlog.floor(stream),
+            after=self._ordering.predecessor(item),
+            group=item.group,
+            address=stream.key,
+            remaining=remaining,
+            monitor=int(item.monitor * 1000),
+            body=item.body,
+        )
