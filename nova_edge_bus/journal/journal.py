@@ -31,6 +31,11 @@ from nova_edge_bus.journal import schema
 LOG = concurrency.NativeLogger(__name__)
 
 _ANY_PENDING = select(schema.outbox.c.seq).where(schema.PENDING).limit(1)
+_ANY_ACCEPTED = (
+    select(schema.inbox.c.number)
+    .where(schema.UNDONE, schema.inbox.c.state == int(entries.InboxState.ACCEPTED))
+    .limit(1)
+)
 
 
 class _Snapshot(NamedTuple):
@@ -309,7 +314,8 @@ class Journal:
         """
         before = database.files_size(self.path)
         with self.transaction():
-            more = self._housekeeping.tidy(self._clock() - self._retention)
+            # A second more, because the journal keeps whole seconds.
+            more = self._housekeeping.tidy(self._clock() - self._retention - 1)
         self.checkpoint()
         self.reclaim_again = more
         return max(0, before - database.files_size(self.path))
@@ -342,8 +348,10 @@ class Journal:
         self._db.close()
 
 
-def has_pending(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a journal, which may be a live process's, has entries that are not settled.
+def has_work(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a journal, which may be a live process's, holds anything unfinished.
+
+    That is an entry that is not settled, or a received command that was not dispatched.
 
     A journal of an older version, which only its owner migrates, is taken to have some.
 
@@ -358,7 +366,9 @@ def has_pending(path: str | os.PathLike[str]) -> bool:
                 raise migrations.too_new(db.path, version)
             if version < schema.VERSION:
                 return version > 0
-            return db.run(_ANY_PENDING).first() is not None
+            return any(
+                db.run(query).first() is not None for query in (_ANY_PENDING, _ANY_ACCEPTED)
+            )
     finally:
         db.close()
 

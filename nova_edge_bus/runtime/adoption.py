@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Journals of this host that have lost their process: a live one ships what they still hold."""
+"""Journals of this host that have lost their process: a live one finishes what they hold."""
 
 import dataclasses
+import os
 import pathlib
 import random
+import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import zmq
 
 from nova_edge_bus import concurrency
 from nova_edge_bus import errors
 from nova_edge_bus import settings as settings_module
+from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal as journal_module
 from nova_edge_bus.journal import slots
 from nova_edge_bus.runtime import bus as bus_module
@@ -19,6 +23,17 @@ from nova_edge_bus.runtime import store as store_module
 from nova_edge_bus.transport import loop as loop_module
 
 LOG = concurrency.NativeLogger(__name__)
+
+GIVE_BACK_INTERVAL = 1.0
+"""Seconds between two looks whether an adopted journal is drained."""
+
+
+class _Found(NamedTuple):
+    """An orphan that has been opened, and what it holds."""
+
+    store: store_module.Store
+    left: store_module.LeftOver
+    undone: list[entries.Received]
 
 
 @dataclasses.dataclass
@@ -32,8 +47,9 @@ class _Adopted:
 class Adopter:
     """Looks for orphaned slots from time to time and drains them.
 
-    Opening a journal waits for the disk, so that runs in a thread of its own. A journal is given
-    back as soon as it is empty, or when its own service takes up work again under another slot.
+    A service that restarts takes its own slot back, so only journals that nothing has been
+    written to for a whole interval are adopted. Opening one waits for the disk and runs in a
+    thread of its own. A journal is given back as soon as nothing in it can be done here.
 
     :param bus: gives the bus for some settings
     """
@@ -49,7 +65,8 @@ class Adopter:
         self._loop = loop
         self._adopted: list[_Adopted] = []
         self._searching = False
-        self._due = concurrency.monotonic() + self._interval()
+        self._search_at = concurrency.monotonic() + self._interval()
+        self._give_back_at = 0.0
 
     def sockets(self) -> list["zmq.Socket[bytes]"]:
         """See :class:`nova_edge_bus.transport.loop.Service`."""
@@ -60,15 +77,19 @@ class Adopter:
 
     def next_deadline(self) -> float | None:
         """See :class:`nova_edge_bus.transport.loop.Service`."""
-        return self._due
+        deadlines = [adopted.store.next_deadline() for adopted in self._adopted]
+        if self._adopted:
+            deadlines.append(self._give_back_at)
+        return min([self._search_at, *(each for each in deadlines if each is not None)])
 
     def tick(self, now: float) -> None:
         """See :class:`nova_edge_bus.transport.loop.Service`."""
-        if now < self._due:
-            return
-        self._due = now + self._interval()
-        self._give_back()
-        if not self._searching:
+        for adopted in self._adopted:
+            adopted.store.tick(now)
+        if now >= self._give_back_at:
+            self._give_back_at = now + GIVE_BACK_INTERVAL
+            self._give_back()
+        if now >= self._search_at and not self._searching:
             self._searching = True
             concurrency.spawn("edge-bus-adopt", self._search)
 
@@ -84,33 +105,41 @@ class Adopter:
 
     def _search(self) -> None:
         """In a thread of its own."""
-        found = []
+        found: list[_Found] = []
         try:
             for slot in slots.orphans(
                 pathlib.Path(self._settings.journal_dir), self._settings.host
             ):
-                adopted = self._open(slot)
-                if adopted is not None:
-                    found.append(adopted)
-        except OSError as error:
+                orphan = self._open(slot)
+                if orphan is not None:
+                    found.append(orphan)
+        except (OSError, errors.JournalError) as error:
             LOG.warning("cannot look for orphaned journals: %s", error)
         self._loop.call_soon_threadsafe(lambda: self._begin(found))
 
-    def _open(self, slot: slots.Slot) -> tuple[store_module.Store, store_module.LeftOver] | None:
+    def _open(self, slot: slots.Slot) -> _Found | None:
         try:
-            if not journal_module.has_pending(slot.path):
+            if self._is_fresh(slot.path) or not journal_module.has_work(slot.path):
                 slot.release()
                 return None
             store = store_module.Store(slot, self._settings, self._loop.call_soon_threadsafe)
-            return store, store.left_over()
-        except errors.JournalError as error:
+            return _Found(store, store.left_over(), store.undone())
+        except (OSError, errors.JournalError) as error:
             LOG.warning("cannot adopt journal %s: %s", slot.path, error)
             slot.release()
             return None
 
-    def _begin(self, found: list[tuple[store_module.Store, store_module.LeftOver]]) -> None:
+    def _is_fresh(self, path: str) -> bool:
+        """Whether the journal's own service may be about to come back."""
+        written = max(
+            os.path.getmtime(name) for name in (path, f"{path}-wal") if os.path.exists(name)
+        )
+        return time.time() - written < self._settings.adoption_interval
+
+    def _begin(self, found: list[_Found]) -> None:
         self._searching = False
-        for store, left in found:
+        self._search_at = concurrency.monotonic() + self._interval()
+        for store, left, undone in found:
             LOG.info("adopting journal %s outbox=%s", store.path, store.outbox_id.hex())
             shipping = []
             for link, (records, streams) in left.items():
@@ -118,11 +147,15 @@ class Adopter:
                 sender = bus.adopt(store)
                 sender.restore(records, streams)
                 shipping.append((bus, sender))
+            self._bus(self._settings).incoming.adopt(store, undone)
             self._adopted.append(_Adopted(store, shipping))
 
     def _give_back(self) -> None:
+        handling = self._bus(self._settings).incoming
         for adopted in list(self._adopted):
-            if any(sender.sender.unfinished() for _, sender in adopted.shipping):
+            if any(each.sender.unfinished() for _, each in adopted.shipping):
+                continue
+            if handling.holds(adopted.store):
                 continue
             self._adopted.remove(adopted)
             for bus, _ in adopted.shipping:

@@ -181,6 +181,7 @@ class Bus:
         """See :class:`nova_edge_bus.transport.loop.Service`."""
         for link in self._links.values():
             link.tick(now)
+            self.directory.expect(link.address, not link.has_failed)
             if link.is_up != (link.address in self._up):
                 self._link_changed(link, now)
         watched = self.sockets()

@@ -30,23 +30,27 @@ class Incoming:
         self._bus = bus
         self._store = store
         self._mailboxes: dict[int, mailbox.Mailbox] = {}
+        self._foreign: dict[origins.Inbound, store_module.Store] = {}
         self.receiver = receiver_module.Receiver(self, holding_interval=timeout / 3)
 
     def restore(self, stored: list[entries.Received]) -> None:
         """Take up the commands that the last life accepted and did not dispatch."""
-        self.receiver.restore(
-            origins.Inbound(
-                kind=messages.Kind.COMMAND,
-                number=row.seq,
-                origin=row.origin,
-                reply_to=b"",
-                via=None,
-                address=row.address,
-                body=row.body,
-                group=row.group,
-            )
-            for row in stored
-        )
+        self.receiver.restore(_stored_item(row) for row in stored)
+
+    def adopt(self, store: store_module.Store, stored: list[entries.Received]) -> None:
+        """Dispatch the commands of an adopted inbox for which there is a listener here.
+
+        The others stay in that inbox for a process that listens for them.
+        """
+        items = [_stored_item(row) for row in stored]
+        mine = [item for item in items if self.receiver.takes(item)]
+        for item in mine:
+            self._foreign[item] = store
+        self.receiver.restore(mine)
+
+    def holds(self, store: store_module.Store) -> bool:
+        """Whether commands of an adopted inbox are still being handled here."""
+        return store in self._foreign.values()
 
     def listen(self, announcement: messages.Listen, box: mailbox.Mailbox) -> None:
         """Take deliveries for a listener into *box* from now on."""
@@ -68,7 +72,7 @@ class Incoming:
         if item.kind != messages.Kind.COMMAND:
             return
         waiter = pending.Pending()
-        self._store.run(
+        self._foreign.get(item, self._store).run(
             lambda journal: journal.inbox.mark_dispatched(item.origin, item.number),
             lambda _, error: concurrency.post(
                 functools.partial(waiter.fail, error)
@@ -81,9 +85,9 @@ class Incoming:
     def finish(self, item: origins.Inbound, status: int, body: bytes) -> None:
         """*item* has been handled; on the I/O thread."""
         if item.kind == messages.Kind.COMMAND:
-            self._store.lazily(
+            self._foreign.get(item, self._store).lazily(
                 lambda journal: journal.inbox.mark_done_many([(item.origin, item.number)]),
-                lambda: None,
+                lambda: self._foreign.pop(item, None),
                 concurrency.monotonic(),
             )
         elif item.kind is not None:
@@ -144,3 +148,16 @@ class Incoming:
             lambda: None,
             concurrency.monotonic(),
         )
+
+
+def _stored_item(row: entries.Received) -> origins.Inbound:
+    return origins.Inbound(
+        kind=messages.Kind.COMMAND,
+        number=row.seq,
+        origin=row.origin,
+        reply_to=b"",
+        via=None,
+        address=row.address,
+        body=row.body,
+        group=row.group,
+    )

@@ -43,7 +43,7 @@ class Runtime:
         self._loop = loop_module.Loop()
         slot = slots.take(pathlib.Path(settings.journal_dir), settings.host, settings.service)
         self._store = store_module.Store(slot, settings, self._loop.call_soon_threadsafe)
-        self._undone = self._store.wait(lambda journal: list(journal.inbox.undone()))
+        self._undone = self._store.undone()
         self._left_over = self._store.left_over()
         self._buses: dict[str, bus_module.Bus] = {}
         self._lock = concurrency.native.threading.Lock()

@@ -33,7 +33,7 @@ LeftOver = dict[str, tuple[list[tuple[int, str]], list[tuple[str, int]]]]
 
 class _Lazy(NamedTuple):
     op: Callable[[journal_module.Journal], object]
-    then: Callable[[], None]
+    then: Callable[[], object]
 
 
 class Store:
@@ -97,6 +97,13 @@ class Store:
         """
         return self.wait(_left_over)
 
+    def undone(self) -> list[entries.Received]:
+        """The commands that were accepted and not dispatched; not for the I/O thread.
+
+        :raises JournalError: when they cannot be read
+        """
+        return self.wait(lambda journal: list(journal.inbox.undone()))
+
     def run(
         self,
         op: Callable[[journal_module.Journal], T],
@@ -114,7 +121,10 @@ class Store:
         self._writer.append(entry, done)
 
     def lazily(
-        self, op: Callable[[journal_module.Journal], object], then: Callable[[], None], now: float
+        self,
+        op: Callable[[journal_module.Journal], object],
+        then: Callable[[], object],
+        now: float,
     ) -> None:
         """Run *op* with a later commit; *then* runs on the I/O thread after that."""
         self._lazy.append(_Lazy(op, then))

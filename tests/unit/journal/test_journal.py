@@ -315,17 +315,17 @@ def test_the_owner_waits_for_a_tool_only_so_long(
     beside.close()
 
 
-def test_has_pending(path: pathlib.Path) -> None:
+def test_has_work(path: pathlib.Path) -> None:
     with pytest.raises(errors.JournalError):
-        journal.has_pending(path)
+        journal.has_work(path)
     path.touch()
-    assert not journal.has_pending(path), "a crash at creation leaves an empty file"
+    assert not journal.has_work(path), "a crash at creation leaves an empty file"
     with make.opened(path) as it:
-        assert not journal.has_pending(path)
+        assert not journal.has_work(path)
         make.append(it, make.entry())
-        assert journal.has_pending(path)
+        assert journal.has_work(path)
         make.settle(it, (1, "applied", None))
-        assert not journal.has_pending(path)
+        assert not journal.has_work(path)
 
 
 def test_the_version_is_written_where_a_tool_finds_it(path: pathlib.Path) -> None:
@@ -334,3 +334,13 @@ def test_the_version_is_written_where_a_tool_finds_it(path: pathlib.Path) -> Non
     header = path.read_bytes()[:100]
     assert int.from_bytes(header[60:64], "big") == schema.VERSION
     assert int.from_bytes(header[68:72], "big") == schema.APPLICATION_ID
+
+
+def test_a_received_command_is_work_until_it_is_dispatched(path: pathlib.Path) -> None:
+    with make.opened(path) as it:
+        with it.transaction():
+            it.inbox.accept_many([make.received(1)])
+        assert journal.has_work(path)
+        with it.transaction():
+            it.inbox.mark_dispatched(make.received(1).origin, 1)
+        assert not journal.has_work(path)

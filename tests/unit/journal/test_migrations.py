@@ -106,7 +106,7 @@ def test_a_newer_journal_is_refused_and_left_alone(
     for use in (
         lambda: journal.Journal.open(old, max_bytes=make.QUOTA, retention=1),
         lambda: journal.Journal.attach(old, max_bytes=make.QUOTA, retention=1),
-        lambda: journal.has_pending(old),
+        lambda: journal.has_work(old),
     ):
         with pytest.raises(errors.JournalTooNew, match="has version 7, this package knows 1"):
             use()
@@ -119,4 +119,4 @@ def test_an_older_journal_waits_for_its_owner(
     monkeypatch.setattr(schema, "VERSION", 2)
     with pytest.raises(errors.JournalError, match="has version 1 of 2; it is migrated when"):
         journal.Journal.attach(old, max_bytes=make.QUOTA, retention=1)
-    assert journal.has_pending(old)
+    assert journal.has_work(old)
