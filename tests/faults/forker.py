@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process that has imported everything and forks the processes of a test.
+
+A service takes a second to import what it needs; a fork of one that has done so starts within
+milliseconds, and hundreds of them can be killed in a short test. ``python -m`` of this module is
+that process; :class:`Forker` is the test's side of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_PR_SET_PDEATHSIG = 1
+_POLL_SECONDS = 0.002
+_START_SECONDS = 60.0
+
+
+class Child:
+    """A forked process, until :meth:`wait` has seen its end."""
+
+    def __init__(self, forker: Forker, name: str, pid: int, log: pathlib.Path) -> None:
+        self.name = name
+        self.pid = pid
+        self.log = log
+        self._forker = forker
+        self._status: int | None = None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; the process is there, or a zombie, until it has been waited for."""
+        if self._status is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """kill -9, and return once it is gone."""
+        self.signal(signal.SIGKILL)
+        self.wait(10)
+
+    def wait(self, seconds: float) -> int:
+        """Return the exit status, negative for a signal.
+
+        :raises TimeoutError: when it still runs after so many seconds
+        """
+        if self._status is None:
+            self._status = self._forker.ask(wait=self.pid, seconds=seconds)["status"]
+        if self._status is None:
+            raise TimeoutError(f"{self.name}, pid {self.pid}, still runs after {seconds:g} s")
+        return self._status
+
+    def stop(self, seconds: float = 30) -> int:
+        """Ask it to end (SIGTERM) and return its exit status."""
+        self.signal(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def tail(self, lines: int = 15) -> str:
+        """The end of what it has logged."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+
+class Forker:
+    """Forks :mod:`tests.faults.roles`; every child dies with it, and it with the test.
+
+    :param logs: directory with one log for each name of a child
+    """
+
+    def __init__(self, logs: pathlib.Path) -> None:
+        self._logs = logs
+        logs.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self.children: list[Child] = []
+        with (logs / "forker.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.forker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=_ROOT,
+                text=True,
+            )
+
+    def fork(self, role: str, name: str, /, **arguments: Any) -> Child:
+        """Run a function of :mod:`tests.faults.roles` in a process of its own."""
+        log = self._logs / f"{name}.log"
+        pid = self.ask(fork=role, arguments=arguments, log=str(log))["pid"]
+        child = Child(self, name, pid, log)
+        self.children.append(child)
+        return child
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Have the process do something, and wait until it has done so."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._lock:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+            return answer
+
+    def close(self) -> None:
+        """Kill all children and the process itself."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def _serve() -> None:
+    """Answer requests, one line of JSON each, until the test closes the pipe."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    from tests.faults import roles
+
+    roles.warm_up()
+    gc.collect()
+    gc.freeze()
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "fork" in request:
+            target = getattr(roles, request["fork"])
+            answer = {"pid": _fork(target, request["arguments"], request["log"])}
+        else:
+            answer = {"status": _wait(request["wait"], request["seconds"])}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _fork(target: Any, arguments: dict[str, Any], log: str) -> int:
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == parent:
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            status = int(target(**arguments) or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def _wait(pid: int, seconds: float) -> int | None:
+    deadline = time.monotonic() + seconds
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(_POLL_SECONDS)
+
+
+if __name__ == "__main__":
+    _serve()

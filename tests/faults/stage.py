@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processes of one test: endpoints, receivers, senders, and what to print when it fails."""
+
+from __future__ import annotations
+
+import pathlib
+import random
+import re
+import signal
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
+
+from nova_edge_bus import errors
+from nova_edge_bus.journal import journal
+from tests.faults import COMMANDS
+from tests.faults import CONDUCTOR
+from tests.faults import forker
+from tests.nova import processes
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 30.0
+_BOUND = re.compile(r"listening on tcp://127\.0\.0\.1:(\d+)")
+_SHOWN = 20
+
+
+class Stage:
+    """Starts and stops what a test needs below one directory.
+
+    :param seed: everything random in the test derives from it
+    """
+
+    def __init__(self, directory: pathlib.Path, seed: int) -> None:
+        self.directory = directory
+        self.seed = seed
+        self.chance = random.Random(seed)
+        self.ports: list[int] = []
+        self.endpoints: list[forker.Child] = []
+        self.receivers: dict[str, forker.Child] = {}
+        self.sent = directory / "sent"
+        self.done = directory / "done"
+        self.forker = forker.Forker(directory / "logs")
+        self._started = 0
+
+    def close(self) -> None:
+        """Kill what runs."""
+        self.forker.close()
+
+    def start_endpoints(self, count: int) -> None:
+        """Start endpoints on free ports."""
+        for number in range(count):
+            self.ports.append(0)
+            self.endpoints.append(self._fork_endpoint(number))
+
+    def restart_endpoint(self, number: int) -> None:
+        """Start a killed endpoint again on the port that its peers know."""
+        self.endpoints[number] = self._fork_endpoint(number)
+
+    def _fork_endpoint(self, number: int) -> forker.Child:
+        ready = self._ready_file()
+        child = self.forker.fork(
+            "endpoint", f"endpoint-{number}", port=self.ports[number], ready=str(ready)
+        )
+
+        def bound() -> bool:
+            found = _BOUND.search(ready.read_text()) if ready.exists() else None
+            if found:
+                self.ports[number] = int(found[1])
+            return bool(found)
+
+        processes.wait_until(bound, _START_SECONDS, f"{child.name} to listen")
+        return child
+
+    def url(self, side: str, ports: Sequence[int] | None = None, **options: Any) -> str:
+        """The transport URL of the processes that keep their journals in the directory *side*."""
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports or self.ports)
+        options["journal_dir"] = self.directory / side
+        query = "&".join(f"{name}={value}" for name, value in options.items())
+        return f"edgebus://{hosts}/?{query}"
+
+    def start_receiver(self, name: str, url: str, **arguments: Any) -> None:
+        """Start a receiver of both topics and wait until it listens."""
+        ready = self._ready_file()
+        child = self.forker.fork(
+            "receiver",
+            name,
+            url=url,
+            name=name,
+            topics={COMMANDS: 1, CONDUCTOR: 16},
+            ready=str(ready),
+            done=str(self.done),
+            **arguments,
+        )
+        self.receivers[name] = child
+        processes.wait_until(ready.exists, _START_SECONDS, f"receiver {name} to listen")
+
+    def start_sender(self, client: str, url: str, life: int = 1, **arguments: Any) -> forker.Child:
+        """Start a sender and return at once."""
+        return self.forker.fork(
+            "sender",
+            client,
+            url=url,
+            client=client,
+            life=life,
+            seed=self.seed,
+            sent=str(self.sent),
+            servers=sorted(self.receivers),
+            **arguments,
+        )
+
+    def stop_receivers(self) -> None:
+        """Let the receivers finish what they have taken, and end."""
+        for child in self.receivers.values():
+            child.signal(signal.SIGTERM)
+        for name, child in self.receivers.items():
+            status = child.wait(_STOP_SECONDS)
+            assert status == 0, f"receiver {name} ended with {status}\n{self.report()}"
+
+    def journals(self) -> list[pathlib.Path]:
+        """The journals of all processes that there have been."""
+        return sorted(self.directory.glob("*/*.db"))
+
+    def require(self, violations: Iterable[str]) -> None:
+        """Fail with what is wrong and what helps to understand it, if anything is wrong."""
+        found = list(violations)
+        if found:
+            shown = "\n".join(found[:_SHOWN])
+            raise AssertionError(
+                f"{len(found)} violations with seed {self.seed}:\n{shown}\n{self.report()}"
+            )
+
+    def report(self) -> str:
+        """The state of the journals and the end of the logs."""
+        parts = [_describe(path) for path in self.journals()]
+        seen = {child.log: child for child in self.forker.children}
+        parts += [f"--- {log.name}\n{child.tail()}" for log, child in seen.items()]
+        return "\n".join(parts)
+
+    def _ready_file(self) -> pathlib.Path:
+        self._started += 1
+        return self.directory / f"ready-{self._started}"
+
+
+def unsettled(path: pathlib.Path) -> bool:
+    """Whether a journal still has something to ship."""
+    return journal.has_work(path)
+
+
+def _describe(path: pathlib.Path) -> str:
+    try:
+        opened = journal.Journal.attach(path, max_bytes=1 << 30, retention=3600)
+    except errors.JournalError as error:
+        return f"--- {path}: {error}"
+    try:
+        with opened.transaction():
+            streams = list(opened.outbox.streams())
+            undone = [(row.origin.hex(), row.seq) for row in opened.inbox.undone()]
+            interrupted = [(row.origin.hex(), row.seq) for row in opened.inbox.interrupted()]
+    finally:
+        opened.close()
+    return (
+        f"--- {path} outbox={opened.outbox_id.hex()} epoch={opened.epoch}\n"
+        f"pending: {streams}\nundone: {undone[:_SHOWN]}\ninterrupted: {interrupted[:_SHOWN]}"
+    )
