@@ -24,8 +24,11 @@ MAX_PACKET = 16 * 1024 * 1024
 
 _SMALLEST_COMPRESSED = 200
 _LEVEL = 3
-_FREE_EXPANSION = 1024 * 1024
-_MAX_RATIO = 256
+FREE_EXPANSION = 1024 * 1024
+"""Bytes that any compressed packet may expand to."""
+
+MAX_RATIO = 256
+"""Times its own size that a compressed packet may expand to beyond that."""
 
 
 class Encoding(enum.IntEnum):
@@ -148,4 +151,4 @@ class Codec:
 
 
 def _largest_expansion(compressed: int) -> int:
-    return max(_FREE_EXPANSION, _MAX_RATIO * compressed)
+    return max(FREE_EXPANSION, MAX_RATIO * compressed)

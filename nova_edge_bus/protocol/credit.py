@@ -12,8 +12,8 @@ from nova_edge_bus.protocol import messages
 OVERHEAD = 64
 """Bytes that every message counts for beside its texts, lists and body."""
 
-_PER_NUMBER = 8
-_PER_CONSUMER = 64
+PER_NUMBER = 8
+PER_CONSUMER = 64
 
 
 def weight(message: messages.Message) -> int:
@@ -33,12 +33,12 @@ def _rest(message: messages.Message) -> int:
         case messages.Fanout():
             return len(message.body) + len(message.address)
         case messages.Accept() | messages.Holding():
-            return _PER_NUMBER * len(message.numbers)
+            return PER_NUMBER * len(message.numbers)
         case messages.Refuse():
-            return _PER_NUMBER * len(message.numbers) + len(message.text)
+            return PER_NUMBER * len(message.numbers) + len(message.text)
         case messages.Routes():
             pools = sum(len(consumer.pool) for consumer in message.consumers)
-            return len(message.address) + _PER_CONSUMER * len(message.consumers) + pools
+            return len(message.address) + PER_CONSUMER * len(message.consumers) + pools
         case messages.Lookup() | messages.Forget():
             return sum(map(len, message.addresses))
         case messages.Listen():
