@@ -55,12 +55,13 @@ class StoredEntry(Entry):
     """An entry as an operator sees it: ``outcome`` is None while it is pending.
 
     ``size`` is the body's size when it was appended; the body itself may have been dropped since.
+    ``changed_at`` is when it was appended or settled: wall clock, whole seconds.
     """
 
     size: int
     outcome: Outcome | None
     reason: str | None
-    changed_at: float
+    changed_at: int
 
 
 class Settlement(typing.NamedTuple):

@@ -22,6 +22,7 @@ from nova_edge_bus.journal import statements
 from nova_edge_bus.protocol import messages
 
 _DAMAGED = "its bytes in the journal no longer match their checksum"
+_REASON_ROW = 16
 MAX_REASON = 1000
 """Characters of a reason that are kept: it comes from the other side, and is written when full."""
 
@@ -100,7 +101,7 @@ class Outbox:
 
     def room_for(self, size: int) -> bool:
         """Tell whether an entry with a body of *size* bytes fits, old settled ones making way."""
-        return self._make_room(quota.cost(size)) >= 0
+        return self._make_room(quota.cost(size), self._quota.append_limit)
 
     def append_many(self, new: Sequence[entries.NewEntry]) -> list[int]:
         """Append entries and return their seqs: consecutive, and never used before.
@@ -125,9 +126,8 @@ class Outbox:
                     len(entry.body),
                     checksum(seq, entry),
                     int(schema.State.PENDING),
-                    # Of the type and width of a later change, so that it happens in place.
-                    entry.created_at,
-                    None,
+                    # As wide as a later change, so that it happens in place.
+                    int(entry.created_at),
                     entry.body,
                 )
             )
@@ -135,7 +135,7 @@ class Outbox:
         self._next_seq += len(rows)
         return [row[0] for row in rows]
 
-    def _admit(self, new: Iterable[entries.NewEntry]) -> None:
+    def _admit(self, new: Sequence[entries.NewEntry]) -> None:
         costs = 0
         notifications = self._notification_bytes
         for entry in new:
@@ -144,17 +144,17 @@ class Outbox:
                 if notifications + _size(entry) > self._quota.notification_limit:
                     raise self._quota.notifications_full(_size(entry), notifications)
                 notifications += _size(entry)
-        if self._make_room(costs) < 0:
+        if not self._make_room(costs, self._quota.append_limit):
             size = sum(_size(entry) for entry in new)
             raise self._quota.full("append", size)
         self._notification_bytes = notifications
 
-    def _make_room(self, cost: int) -> int:
-        """Return the room left after *cost*; purge settled entries while it is negative."""
-        while True:
-            room = self._quota.room(self._quota.append_limit, cost)
-            if room >= 0 or not self.settled.purge_oldest():
-                return room
+    def _make_room(self, cost: int, limit: int) -> bool:
+        """Tell whether *cost* fits below *limit*, if need be after purging what is settled."""
+        while self._quota.room(limit, cost) < 0:
+            if not self.settled.purge_oldest():
+                return False
+        return True
 
     def _stream(self, link: str, address: str) -> int:
         number = self._streams.get((link, address))
@@ -196,19 +196,20 @@ class Outbox:
         return [row.seq for row in found]
 
     def _mark(self, outcomes: dict[int, tuple[entries.Outcome, str | None]]) -> None:
-        now = self._clock()
-        plain: list[tuple[Any, ...]] = []
-        explained: list[tuple[Any, ...]] = []
-        for seq, (outcome, reason) in outcomes.items():
-            change = (int(_STATES[outcome]), now)
-            if reason is None:
-                plain.append((*change, seq))
-            else:
-                explained.append((*change, reason[:MAX_REASON], seq))
-        bodiless = [(b"", seq) for seq, (outcome, _) in outcomes.items() if outcome in _BODILESS]
-        self._db.run_many(statements.DROP_BODY, bodiless)
-        self._db.run_many(statements.SETTLE, plain)
-        self._db.run_many(statements.SETTLE_WITH_REASON, explained)
+        now = int(self._clock())
+        self._db.run_many(
+            statements.DROP_BODY,
+            [(b"", seq) for seq, (outcome, _) in outcomes.items() if outcome in _BODILESS],
+        )
+        self._db.run_many(
+            statements.SETTLE,
+            [(int(_STATES[outcome]), now, seq) for seq, (outcome, _) in outcomes.items()],
+        )
+        reasons = [(seq, why[:MAX_REASON]) for seq, (_, why) in outcomes.items() if why]
+        cost = quota.cost(*(len(why.encode()) + _REASON_ROW for _, why in reasons))
+        # Better settled without its reason than not at all.
+        if reasons and self._make_room(cost, self._quota.reason_limit):
+            self._db.run_many(statements.EXPLAIN, reasons)
 
     def expire(self, now: float, limit: int = 1000) -> list[tuple[int, str]]:
         """Settle as expired the pending entries whose ``expires_at`` has passed.

@@ -5,9 +5,9 @@
 
     |<------------------------------ max_bytes ------------------------------>|
     |<------------- appends ------------->|<- reserve ->|<------- WAL ------->|
-    |<-- notifications -->|               |
-                                          commands received: half the reserve
 
+Commands that are received, and the reasons of outcomes, may take half of the reserve. The rest is
+for what settling itself needs, which is little, for it happens in place.
 Live pages are counted, not the file's size: freed pages are used again first.
 """
 
@@ -50,6 +50,7 @@ class Quota:
         self.append_limit = self.ceiling - reserve
         self.inbox_limit = self.ceiling - reserve // 2
         self.notification_limit = max_bytes // 4
+        self.reason_limit = self.ceiling - reserve // 2
         self.retained_limit = self.append_limit // 2
         self._credit = 0
         self._wal_written = 0
@@ -58,14 +59,18 @@ class Quota:
         """Set SQLite's own limits, the last line if an estimate here should prove too low."""
         self._db.pragma(f"max_page_count = {self.ceiling // database.PAGE_SIZE}")
         self._db.pragma(f"wal_autocheckpoint = {2 * self.wal_pages}")
+        self._db.pragma(f"journal_size_limit = {self.wal_bytes}")
 
     def live(self) -> int:
         """Return the bytes of live pages, with what the WAL takes beyond its share.
 
-        A long read by another process keeps the WAL from being reused, so it can outgrow that.
+        A very large transaction, or a long read by another process, makes it outgrow that; the
+        next checkpoint, which is then due, cuts it.
         """
         pages = int(self._db.pragma("page_count")) - int(self._db.pragma("freelist_count"))
-        return pages * database.PAGE_SIZE + max(0, self.wal_size() - self.wal_bytes)
+        excess = max(0, self.wal_size() - self.wal_bytes)
+        self._wal_written += excess
+        return pages * database.PAGE_SIZE + excess
 
     def room(self, limit: int, cost: int) -> int:
         """Return the bytes that remain below *limit* after *cost*; negative when they lack.

@@ -90,11 +90,18 @@ outbox = Table(
     Column("size", Integer, nullable=False),
     Column("checksum", Integer, nullable=False),
     Column("state", Integer, nullable=False),
-    Column("changed_at", Float, nullable=False),
-    Column("reason", Text),
+    # Whole seconds: a float that happens to be whole would be stored in fewer bytes.
+    Column("changed_at", Integer, nullable=False),
     # Last, so that reading the columns before it does not walk the body's overflow pages.
     Column("body", LargeBinary, nullable=False),
     sqlite_autoincrement=True,
+)
+
+reasons = Table(
+    "reasons",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("reason", Text, nullable=False),
 )
 
 inbox = Table(
@@ -135,7 +142,16 @@ SETTLED = sqlalchemy.text("state > 2")
 EXPIRING = sqlalchemy.text("state = 2 AND expires_at IS NOT NULL")
 UNDONE = sqlalchemy.text("state < 4")
 
-Index("outbox_pending", outbox.c.stream, outbox.c.seq, outbox.c.size, sqlite_where=PENDING)
+# The state is in each index, though always the same, so that the index alone can answer: SQLite
+# looks at it again even where the index's condition implies it.
+Index(
+    "outbox_pending",
+    outbox.c.stream,
+    outbox.c.seq,
+    outbox.c.size,
+    outbox.c.state,
+    sqlite_where=PENDING,
+)
 Index(
     "outbox_settled",
     outbox.c.changed_at,
@@ -149,6 +165,7 @@ Index(
     outbox.c.kind,
     outbox.c.stream,
     outbox.c.size,
+    outbox.c.state,
     sqlite_where=EXPIRING,
 )
 Index("streams_by_name", streams.c.link, streams.c.address, unique=True)

@@ -32,14 +32,16 @@ _RETAINED_BYTES = select(func.coalesce(func.sum(_c.size), 0)).where(
     schema.SETTLED, _c.state == int(schema.State.APPLIED)
 )
 _DELETE = _table.delete().where(_given)
+_r = schema.reasons.c
+_DELETE_REASONS = schema.reasons.delete().where(_r.seq.in_(select(_each.c.value)))
 _DEAD_GIVEN = select(_table).where(_given, _c.state == _DEAD).order_by(_c.seq)
+_explained = select(_table, _r.reason).outerjoin(schema.reasons, _r.seq == _c.seq)
 _LISTING = (
-    select(_table)
-    .where(_c.state == bindparam("now"), _c.seq > bindparam("after"))
+    _explained.where(_c.state == bindparam("now"), _c.seq > bindparam("after"))
     .order_by(_c.seq)
     .limit(bindparam("most"))
 )
-_ONE = select(_table).where(_c.seq == bindparam("seq"))
+_ONE = _explained.where(_c.seq == bindparam("seq"))
 
 _OUTCOMES = {
     schema.State.APPLIED: entries.Outcome.APPLIED,
@@ -123,6 +125,7 @@ class Settled:
 
     def _delete(self, seqs: list[int]) -> None:
         self._db.run(_DELETE, {"seqs": json.dumps(seqs)})
+        self._db.run(_DELETE_REASONS, {"seqs": json.dumps(seqs)})
 
     def retained_bytes(self) -> int:
         """Return the bytes of bodies that are kept after they were applied."""

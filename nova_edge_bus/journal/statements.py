@@ -25,12 +25,8 @@ _change = _table.update().where(_c.seq == bindparam("key"))
 SETTLE = database.compiled(
     _change.values(state=bindparam("to"), changed_at=bindparam("at")), "to", "at", "key"
 )
-SETTLE_WITH_REASON = database.compiled(
-    _change.values(state=bindparam("to"), changed_at=bindparam("at"), reason=bindparam("why")),
-    "to",
-    "at",
-    "why",
-    "key",
+EXPLAIN = database.compiled(
+    schema.reasons.insert().values(seq=bindparam("key"), reason=bindparam("why")), "key", "why"
 )
 DROP_BODY = database.compiled(_change.values(body=bindparam("empty")), "empty", "key")
 PIN = database.compiled(
@@ -72,7 +68,8 @@ NEXT_PENDING = (
     .order_by(_c.seq)
     .limit(1)
 )
-FIRST_PENDING = select(func.min(_c.seq)).where(schema.PENDING)
+# As an expression, the minimum is looked for among the pending, and not from the table's start.
+FIRST_PENDING = select(func.min(_c.seq + 0)).where(schema.PENDING)
 NOTIFICATION_BYTES = select(func.coalesce(func.sum(_c.size), 0)).where(
     schema.EXPIRING, _c.kind == int(messages.Kind.COMMAND)
 )

@@ -5,6 +5,7 @@ import contextlib
 import pathlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -169,3 +170,8 @@ def writing(path: pathlib.Path, **changes: Any) -> Iterator[Writer]:
         yield it
     finally:
         assert it.writer.stop(WAIT)
+
+
+def pause() -> None:
+    """Let other threads and the clock go on, between two looks at something."""
+    time.sleep(0.05)
