@@ -6,6 +6,7 @@ refuses the wrong thread; the wrong process, a forked child, is told by :meth:`D
 """
 
 import contextlib
+import ctypes
 import os
 import sqlite3
 import stat
@@ -29,14 +30,14 @@ _MEBIBYTE = 1 << 20
 _FILES = ("", "-wal", "-shm")
 
 _open: weakref.WeakSet["Database"] = weakref.WeakSet()
-# SQLite forbids any use of a connection across a fork, closing it included. What a child inherits
-# therefore stays referenced from here for as long as the child lives: collected, it would be
-# closed, and closing may checkpoint and unlink the WAL that the parent is still writing.
-_inherited: list["Database"] = []
 
 
 def _keep_inherited() -> None:
-    _inherited.extend(_open)
+    # SQLite forbids any use of a connection across a fork, closing it included: the child might
+    # checkpoint and unlink the WAL. Python closes what it collects, at its own end if not before,
+    # whoever still refers to it; a reference that nobody can give back is what prevents it.
+    for db in _open:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(db._driver))
     _open.clear()
 
 
