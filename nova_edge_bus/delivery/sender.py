@@ -230,11 +230,13 @@ class Sender:
     def tick(self, now: float) -> None:
         """Look after what has waited too long; call it a few times a second."""
         limit = self._limits.ack_timeout
-        self._take_back(
+        unanswered = [
             item
             for item in self._backlog.in_flight
             if now - max(item.shipped_at, item.heard_at) > limit
-        )
+        ]
+        self._shipper.distrust(unanswered, now)
+        self._take_back(unanswered)
         self.credit()
 
     def ship(self, now: float) -> None:

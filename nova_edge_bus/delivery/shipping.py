@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shipping: what happens to the items of a stream whenever it is worth a look."""
 
+from collections.abc import Iterable
+
 from nova_edge_bus.delivery import backlog as backlog_module
 from nova_edge_bus.delivery import choice
 from nova_edge_bus.delivery import directory as directory_module
@@ -8,6 +10,9 @@ from nova_edge_bus.delivery import ordering as ordering_module
 from nova_edge_bus.delivery import streams
 from nova_edge_bus.delivery import surroundings
 from nova_edge_bus.protocol import messages
+
+DISTRUST_SECONDS = 60.0
+"""How long it is remembered at least that something went unanswered on a way."""
 
 
 class Shipper:
@@ -28,6 +33,7 @@ class Shipper:
         self._ordering = ordering
         self._backlog = backlog
         self._outbox, self._epoch = identity
+        self._distrusted: dict[tuple[object, bytes], float] = {}
 
     def ship(self, stream: streams.Stream, now: float) -> list[streams.Item]:
         """Ship what can be shipped, and read more of the stream when there is room for it.
@@ -56,6 +62,22 @@ class Shipper:
             self._port.pin(pins)
         self._load(stream)
         return hopeless
+
+    def distrust(self, items: Iterable[streams.Item], now: float) -> None:
+        """These went unanswered: avoid the endpoints by which they went to their consumers.
+
+        An endpoint may take a while longer than we do to notice that a consumer is silent.
+        """
+        ways = {
+            (item.endpoint, item.consumer.peer): now for item in items if item.consumer is not None
+        }
+        if ways:
+            recent = {
+                way: since
+                for way, since in self._distrusted.items()
+                if now - since < DISTRUST_SECONDS
+            }
+            self._distrusted = recent | ways
 
     def _load(self, stream: streams.Stream) -> None:
         if not stream.more_on_disk or stream.loading or self._backlog.is_full(stream):
@@ -117,10 +139,8 @@ class Shipper:
         consumer: messages.Consumer,
         now: float,
     ) -> bool:
-        for endpoint in self._directory.endpoints_to(stream.address, consumer.peer):
-            if self._port.can_transmit(endpoint):
-                break
-        else:
+        endpoint = self._endpoint_to(stream, consumer.peer)
+        if endpoint is None:
             return False
         item.state = streams.State.IN_FLIGHT
         item.consumer = consumer
@@ -130,6 +150,16 @@ class Shipper:
         self._backlog.in_flight[item] = None
         self._port.transmit(endpoint, self._deliver(stream, item, consumer, now))
         return True
+
+    def _endpoint_to(self, stream: streams.Stream, peer: bytes) -> object | None:
+        """An endpoint that can take something for *peer* now, the least suspect one first."""
+        endpoints = self._directory.endpoints_to(stream.address, peer)
+        if self._distrusted:
+            endpoints = sorted(endpoints, key=lambda each: self._distrusted.get((each, peer), 0.0))
+        for endpoint in endpoints:
+            if self._port.can_transmit(endpoint):
+                return endpoint
+        return None
 
     def _deliver(
         self,
