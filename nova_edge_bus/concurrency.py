@@ -143,6 +143,7 @@ class NativeLogger:
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
+        self._warned_at: dict[str, float] = {}
 
     def _log(self, level: int, text: str, *args: object) -> None:
         if self._logger.isEnabledFor(level):
@@ -152,6 +153,13 @@ class NativeLogger:
     def debug(self, text: str, *args: object) -> None:
         """Log at DEBUG from any thread."""
         self._log(logging.DEBUG, text, *args)
+
+    def warning_once_in(self, seconds: float, text: str, *args: object) -> None:
+        """Log at WARNING, but the same *text*, whatever its arguments, only once in *seconds*."""
+        now = monotonic()
+        if now - self._warned_at.get(text, -seconds) >= seconds:
+            self._warned_at[text] = now
+            self._log(logging.WARNING, text, *args)
 
     def info(self, text: str, *args: object) -> None:
         """Log at INFO from any thread."""

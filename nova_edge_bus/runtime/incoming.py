@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LOG = concurrency.NativeLogger(__name__)
 
+REPEAT_WARNING = 60.0
+"""Seconds after which a warning about something that goes on is repeated."""
 MAILBOX_LIMIT = 4096
 """Deliveries that may wait in one mailbox before senders are told to try again later."""
 
@@ -113,7 +115,13 @@ class Incoming:
 
         def done(fresh: list[bool] | None, error: Exception | None) -> None:
             if error is not None or fresh is None:
-                LOG.warning("cannot accept a command from %s: %s", item.origin.hex(), error)
+                LOG.warning_once_in(
+                    REPEAT_WARNING,
+                    "cannot accept commands, first outbox=%s seq=%s: %s",
+                    item.origin.hex(),
+                    item.number,
+                    error,
+                )
                 self.receiver.not_accepted(item, "the inbox cannot be written")
             else:
                 self.receiver.accepted(item, fresh=fresh[0])
