@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import json
 import math
 import os
 import pathlib
+import statistics
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -141,3 +143,20 @@ def overtaken(commands: list[Event], records: list[Event]) -> Iterator[str]:
                     yield f"overtaken: {event} came after {command}"
         else:
             earlier.append(event)
+
+
+def tell_stalls(asked: list[Event], rounds: list[float]) -> None:
+    """Print how long callers were held up by what happened in each round.
+
+    :param rounds: when each began; the last one ends with the last operation
+    """
+    for kind in sorted({event.mark.kind for event in asked}):
+        spans = [(e.detail, e.time) for e in asked if e.mark.kind == kind]
+        longest = [
+            max((end - begin for begin, end in spans if begin < until and end > since), default=0)
+            for since, until in itertools.pairwise([*rounds, math.inf])
+        ]
+        print(
+            f"longest {kind} of each of {len(rounds)} rounds: median "
+            f"{statistics.median(longest):.3f} s, maximum {max(longest):.3f} s"
+        )

@@ -181,7 +181,7 @@ class _Worker:
     def run(
         self, client: str, thread: int, life: int, chance: random.Random, operations: int
     ) -> None:
-        groups = [f"{client}-{thread}-a", f"{client}-{thread}-b", "common"]
+        groups = [f"{client}-{thread}-a", f"{client}-{thread}-b", f"{client}-common"]
         number = 0
         while not self._stop.is_set() and not (operations and number >= operations):
             number += 1

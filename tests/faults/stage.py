@@ -16,6 +16,7 @@ from nova_edge_bus.journal import journal
 from tests.faults import COMMANDS
 from tests.faults import CONDUCTOR
 from tests.faults import forker
+from tests.faults import history
 from tests.nova import processes
 
 _START_SECONDS = 30.0
@@ -106,6 +107,15 @@ class Stage:
             sent=str(self.sent),
             servers=sorted(self.receivers),
             **arguments,
+        )
+
+    def await_operations(self, count: int) -> None:
+        """Return when so many more operations have returned than now."""
+        before = len(history.read(self.sent, "returned"))
+        processes.wait_until(
+            lambda: len(history.read(self.sent, "returned")) >= before + count,
+            _START_SECONDS,
+            f"{count} operations to return",
         )
 
     def stop_receivers(self) -> None:

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Receivers are stopped and started again one after the other, as in an upgrade."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.faults.loaded import SERVERS
+from tests.faults.loaded import Load
+from tests.faults.stage import Stage
+
+LONGEST_PAUSE = 0.3
+"""Seconds between two stops, and from a stop to the restart."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "rounds", [10, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])]
+)
+def test_callers_do_not_notice_a_rolling_restart(stage: Stage, rounds: int) -> None:
+    stage.start_endpoints(1)
+    load = Load(stage, adoption_interval=1.0)
+    load.start()
+    for number in range(rounds):
+        load.begin_round()
+        name = SERVERS[number % len(SERVERS)]
+        time.sleep(stage.chance.uniform(0, LONGEST_PAUSE))
+        assert stage.receivers[name].stop() == 0, stage.report()
+        time.sleep(stage.chance.uniform(0, LONGEST_PAUSE))
+        load.start_server(name)
+    stage.require(load.finish())
