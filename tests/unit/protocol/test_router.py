@@ -30,7 +30,7 @@ def test_a_delivery_goes_to_the_peer_it_names_with_its_sender_filled_in() -> Non
 def test_a_peer_cannot_have_answers_sent_to_another() -> None:
     world = fleet.Fleet()
     a, b, c = (world.join(name) for name in "abc")
-    a.session.queue(fleet.deliver(b.id, reply_to=c.id))
+    a.session.queue(fleet.deliver(b.id, reply_to=c.id, outbox=b"orphaned"))
     a.session.queue(messages.Fanout(c.id, 1, "v/e/t", b""))
     world.settle()
     assert b.inbox[0].reply_to == a.id
@@ -121,6 +121,20 @@ def test_answers_find_room_where_deliveries_do_not() -> None:
     assert world.router.stats.answers_dropped == 3
 
 
+def test_a_peer_that_leaves_refusals_unread_gets_no_more_credit() -> None:
+    world = fleet.Fleet(pending_messages=5, window_messages=4)
+    a = world.join("a", window_messages=1)
+    a.reading = False
+    for number in range(1, 101):
+        a.session.queue(fleet.deliver(b"nobody", number))
+        world.settle()
+    unread = world.router.stats.refused["NO_ROUTE"]
+    assert unread <= 1 + 5 + 4 + 4
+    a.reading = True
+    world.settle()
+    assert refusals(a) == [(Refusal.NO_ROUTE, [number]) for number in range(1, 101)]
+
+
 def test_what_a_lost_connection_took_along_is_refused() -> None:
     world = fleet.Fleet()
     a, b = world.join("a"), world.join("b", window_messages=2)
@@ -194,6 +208,18 @@ def test_forgotten_addresses_are_pushed_no_more() -> None:
     world.listen("b", "v/e/t")
     world.wait(0.1)
     assert a.inbox == [messages.Routes("v/e/t", [])]
+
+
+def test_a_push_is_given_to_nobody_who_has_left_meanwhile() -> None:
+    table = routes.RouteTable(max_listeners=9, max_addresses=9, max_interests=9)
+    for key in (b"a", b"b", b"c"):
+        table.lookup(key, "v/e/t")
+    table.listen(b"d", b"d", b"", messages.Listen(1, ["v/e/t"], [], ""))
+    table.schedule()
+    table.drop(b"a")
+    table.forget(b"b", "v/e/t")
+    assert [key for key, _ in table.pushes(9)] == [b"c"]
+    assert not table.pushing
 
 
 def test_changes_are_pushed_together() -> None:

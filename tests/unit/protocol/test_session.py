@@ -256,6 +256,12 @@ def test_the_window_of_the_other_side_is_not_trusted_beyond_a_bound() -> None:
         dialled.queue(pairs.reply(number))
     dialled.outgoing()
     assert dialled.backlog[0] == 1
+    accepted = pairs.accept()
+    pairs.say(accepted, pairs.HELLO._replace(window_messages=10**9, window_bytes=10**9))
+    for number in range(session.MAX_WINDOW + 1):
+        accepted.queue(pairs.reply(number))
+    accepted.outgoing()
+    assert accepted.backlog[0] == 1
 
 
 def test_packets_are_split_by_weight_and_number() -> None:
