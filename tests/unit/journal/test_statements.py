@@ -26,13 +26,12 @@ VALUES: dict[str, Any] = {
 
 def plan(it: journal.Journal, statement: Any) -> str:
     """How SQLite means to run a statement, its steps on one line."""
-    bound = statement.params(**{k: VALUES[k] for k in statement.compile().params if k in VALUES})
-    text = bound.compile(
-        dialect=pysqlite.dialect(),
-        compile_kwargs={"render_postcompile": True},
+    names = statement.compile().binds
+    bound = statement.params(**{name: VALUES[name] for name in names if name in VALUES})
+    text = bound.compile(dialect=pysqlite.dialect()).construct_expanded_state()
+    rows = it._db._driver.execute(
+        f"EXPLAIN QUERY PLAN {text.statement}", text.positional_parameters
     )
-    values = tuple(text.construct_params()[name] for name in text.positiontup)
-    rows = it._db._driver.execute(f"EXPLAIN QUERY PLAN {text}", values)
     return "; ".join(row[3] for row in rows)
 
 
