@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -13,16 +14,24 @@ from tests.nova.stack import NovaStack
 _HEAL_SECONDS = 120.0
 
 
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What nova said of the two servers before the heal, and how long it took to say SHUTOFF."""
+
+    crashed_guest: str
+    stopped_by_user: str
+    heal_seconds: float
+
+
 def cut_and_heal(
     stack: NovaStack, seconds: float, say: Callable[[str], None] = lambda _: None
-) -> float:
+) -> Outcome:
     """Cut the first compute's link for so many seconds, with things happening on both sides of it.
 
     One guest stops by itself, one is stopped by a user, one is left alone. The servers are deleted
     in the end.
 
     :param say: told what is going on
-    :returns: the seconds from the heal until nova knows all that has happened
     :raises ServerError: when it never does
     """
     compute = stack.computes[0]
@@ -32,8 +41,9 @@ def cut_and_heal(
     compute.hypervisor.set_state(crashing, hypervisor.SHUTDOWN)
     stack.client.act(stopping, "os-stop")
     time.sleep(seconds)
-    say(f"a guest has stopped by itself: nova says {_told(stack, crashing)}")
-    say(f"a user has asked for another's stop: nova says {_told(stack, stopping)}")
+    crashed_guest, stopped_by_user = _told(stack, crashing), _told(stack, stopping)
+    say(f"a guest has stopped by itself: nova says {crashed_guest}")
+    say(f"a user has asked for another's stop: nova says {stopped_by_user}")
     compute.relay.resume()
     healed_at = time.monotonic()
     for server_id in (crashing, stopping):
@@ -43,7 +53,7 @@ def cut_and_heal(
     say(f"the link is back, and {heal_seconds:.1f} s later nova says SHUTOFF of both")
     for server_id in (crashing, stopping, quiet):
         stack.client.delete(server_id)
-    return heal_seconds
+    return Outcome(crashed_guest, stopped_by_user, heal_seconds)
 
 
 def _boot(stack: NovaStack, compute: Compute) -> list[str]:
