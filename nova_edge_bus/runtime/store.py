@@ -2,6 +2,7 @@
 """One open journal, as the I/O thread uses it: nothing here blocks it, results come back to it."""
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
@@ -102,7 +103,7 @@ class Store:
 
         :raises JournalError: when they cannot be read
         """
-        return self.wait(lambda journal: list(journal.inbox.undone()))
+        return self.wait(lambda journal: list(journal.inbox.undone(sys.maxsize)))
 
     def run(
         self,
