@@ -53,7 +53,7 @@ def receiver(
     """Serve topics until SIGTERM, noting in the history *done* all that is done.
 
     :param topics: how many of a topic's messages are dispatched at once
-    :param slowness: seconds that a record or a call takes at most
+    :param slowness: seconds that each message takes at most
     """
     stop = _until_terminated()
     transport = _transport(url, name)
@@ -88,6 +88,7 @@ class _Applier:
 
     def touch(self, ctxt: Any, instance: Any, mark: Sequence[Any]) -> None:
         self._writer.add("handed out", Mark(*mark))
+        self._take_time()
 
     def object_action(
         self, ctxt: Any, objinst: Any, objmethod: str, args: Any, kwargs: Any
@@ -101,10 +102,13 @@ class _Applier:
 
     def _apply(self, mark: Mark) -> list[Any]:
         self._writer.add("begun", mark)
-        if self._slowness:
-            time.sleep(random.uniform(0, self._slowness))
+        self._take_time()
         self._writer.add("ended", mark)
         return list(mark)
+
+    def _take_time(self) -> None:
+        if self._slowness:
+            time.sleep(random.uniform(0, self._slowness))
 
 
 def sender(

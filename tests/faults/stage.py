@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import random
 import re
@@ -156,19 +157,32 @@ def unsettled(path: pathlib.Path) -> bool:
     return journal.has_work(path)
 
 
+def has_work(path: pathlib.Path) -> bool:
+    """Whether a journal still has something to ship or to dispatch."""
+    return journal.has_work(path)
+
+
+def interrupted(path: pathlib.Path) -> list[bytes]:
+    """The bodies of the commands that were dispatched and whose end nobody has seen."""
+    with contextlib.closing(_attach(path)) as opened, opened.transaction():
+        return [row.body for row in opened.inbox.interrupted()]
+
+
+def _attach(path: pathlib.Path) -> journal.Journal:
+    return journal.Journal.attach(path, max_bytes=1 << 30, retention=3600)
+
+
 def _describe(path: pathlib.Path) -> str:
     try:
-        opened = journal.Journal.attach(path, max_bytes=1 << 30, retention=3600)
-    except errors.JournalError as error:
-        return f"--- {path}: {error}"
-    try:
-        with opened.transaction():
+        with contextlib.closing(_attach(path)) as opened, opened.transaction():
             streams = list(opened.outbox.streams())
             undone = [(row.origin.hex(), row.seq) for row in opened.inbox.undone()]
-            interrupted = [(row.origin.hex(), row.seq) for row in opened.inbox.interrupted()]
-    finally:
-        opened.close()
+            stopped = [(row.origin.hex(), row.seq) for row in opened.inbox.interrupted()]
+    except errors.JournalError as error:
+        return f"--- {path}: {error}"
     return (
         f"--- {path} outbox={opened.outbox_id.hex()} epoch={opened.epoch}\n"
-        f"pending: {streams}\nundone: {undone[:_SHOWN]}\ninterrupted: {interrupted[:_SHOWN]}"
+        f"pending: {streams}\n"
+        f"undone ({len(undone)}): {undone[:_SHOWN]}\n"
+        f"interrupted ({len(stopped)}): {stopped[:_SHOWN]}"
     )
