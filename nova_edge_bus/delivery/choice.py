@@ -47,6 +47,8 @@ class Chooser:
         identity = _bound_to(item)
         if identity is None:
             return self._pick(stream, item)
+        if item.consumer in takers:
+            return item.consumer
         bound = self._find(stream, identity)
         if bound is not None:
             return bound
@@ -90,12 +92,11 @@ class Chooser:
         return self._directory.by_inbox(stream.address, identity, stream.pool)
 
     def _pick(self, stream: streams.Stream, item: streams.Item) -> messages.Consumer | None:
-        """Take a turn; a call keeps what it got, as an entry keeps what it is pinned to."""
+        """Take a turn; the item keeps it, for several listeners may share an inbox."""
         group = "" if item.is_call else item.group
         consumer = self._directory.pick(stream.address, group, stream.pool)
         item.bound = consumer is not None and bool(group)
-        if item.is_call:
-            item.consumer = consumer
+        item.consumer = consumer
         return consumer
 
 

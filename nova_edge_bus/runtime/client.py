@@ -220,6 +220,7 @@ class Client:
                 group=call.group,
                 body=call.body,
                 pin=entry.consumer,
+                consumer=consumer,
                 bound=consumer is not None and bool(call.group),
                 expires=expires,
             )
