@@ -3,19 +3,16 @@
 
 import functools
 import time
-from typing import TYPE_CHECKING
 
 from nova_edge_bus import concurrency
 from nova_edge_bus.delivery import origins
 from nova_edge_bus.delivery import receiver as receiver_module
 from nova_edge_bus.journal import entries
 from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import links as links_module
 from nova_edge_bus.runtime import mailbox
 from nova_edge_bus.runtime import pending
 from nova_edge_bus.runtime import store as store_module
-
-if TYPE_CHECKING:
-    from nova_edge_bus.runtime import bus as bus_module
 
 LOG = concurrency.NativeLogger(__name__)
 
@@ -28,8 +25,10 @@ MAILBOX_LIMIT = 4096
 class Incoming:
     """The port of the :class:`~nova_edge_bus.delivery.receiver.Receiver`, and the receiver."""
 
-    def __init__(self, bus: "bus_module.Bus", store: store_module.Store, timeout: float) -> None:
-        self._bus = bus
+    def __init__(
+        self, links: links_module.Links, store: store_module.Store, timeout: float
+    ) -> None:
+        self._links = links
         self._store = store
         self._mailboxes: dict[int, mailbox.Mailbox] = {}
         self._foreign: dict[origins.Inbound, store_module.Store] = {}
@@ -99,7 +98,7 @@ class Incoming:
 
     def transmit(self, via: object, message: messages.Message) -> None:
         """See :class:`nova_edge_bus.delivery.receiver.Port`."""
-        self._bus.transmit(via, message)
+        self._links.transmit(via, message)
 
     def accept(self, item: origins.Inbound) -> None:
         """See :class:`nova_edge_bus.delivery.receiver.Port`."""

@@ -3,7 +3,6 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from nova_edge_bus import concurrency
 from nova_edge_bus.delivery import sender as sender_module
@@ -11,11 +10,9 @@ from nova_edge_bus.delivery import streams
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal as journal_module
 from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import links as links_module
 from nova_edge_bus.runtime import pending
 from nova_edge_bus.runtime import store as store_module
-
-if TYPE_CHECKING:
-    from nova_edge_bus.runtime import bus as bus_module
 
 LOG = concurrency.NativeLogger(__name__)
 
@@ -31,17 +28,17 @@ class Outgoing:
 
     def __init__(
         self,
-        bus: "bus_module.Bus",
+        links: links_module.Links,
         store: store_module.Store,
         limits: sender_module.Limits,
         *,
         own: bool,
     ) -> None:
-        self._bus = bus
+        self._links = links
         self._store = store
         self._waiting: dict[tuple[bool, int], pending.Pending] = {}
         self.sender = sender_module.Sender(
-            bus.directory,
+            links.directory,
             self,
             outbox=None if own else store.outbox_id,
             epoch=store.epoch,
@@ -74,15 +71,15 @@ class Outgoing:
 
     def can_transmit(self, endpoint: object) -> bool:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
-        return self._bus.has_room(endpoint)
+        return self._links.has_room(endpoint)
 
     def transmit(self, endpoint: object, message: messages.Deliver) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
-        self._bus.transmit(endpoint, message)
+        self._links.transmit(endpoint, message)
 
     def lookup(self, address: str) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
-        self._bus.lookup(address)
+        self._links.lookup(address)
 
     def settle(self, seq: int, outcome: str) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
@@ -124,7 +121,7 @@ class Outgoing:
         expires_at = wall + (item.expires or 0.0) - concurrency.monotonic()
         copies = [
             entries.NewEntry(
-                link=self._bus.link,
+                link=self._links.link,
                 address=key,
                 kind=int(item.kind),
                 group=item.group,
