@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One request through the guard, and its answer back, neither ever held as a whole."""
+
+import asyncio
+import collections.abc
+import json
+import socket
+import struct
+
+import aiohttp
+import multidict
+from aiohttp import web
+
+from nova_edge_bus.rest_guard import addresses
+from nova_edge_bus.rest_guard import cache
+from nova_edge_bus.rest_guard import client
+from nova_edge_bus.rest_guard import discovery
+from nova_edge_bus.rest_guard import documents
+from nova_edge_bus.rest_guard import errors
+from nova_edge_bus.rest_guard import headers
+from nova_edge_bus.rest_guard import settings as times
+from nova_edge_bus.rest_guard import watch
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CONTINUED = "continued"
+_CONTINUE_SECONDS = 5.0
+"""How long an upstream may take to say 100 Continue, or anything else."""
+
+_GATEWAY_STATUSES = (502, 503, 504)
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class ExpectationFailed(Exception):
+    """The upstream did not say whether it wants the body."""
+
+
+class ClientGone(ConnectionResetError):
+    """Nobody is left to answer: the client went, or was sent part of an answer that was cut."""
+
+
+class Forwarder:
+    """Passes requests to one upstream."""
+
+    def __init__(
+        self,
+        upstream: addresses.Upstream,
+        settings: times.Settings,
+        way: client.UpstreamClient,
+        library: documents.Documents,
+    ) -> None:
+        self._upstream = upstream
+        self._document_seconds = settings.connect_timeout + settings.probe_timeout
+        self._client = way
+        self._documents = library
+
+    async def forward(
+        self, request: web.BaseRequest, target: str, exchange: watch.Exchange
+    ) -> web.StreamResponse:
+        """Pass the request on and give its answer; a long one has been sent to the client already.
+
+        Where this raises, the client has been sent either nothing, or part of an answer on a
+        connection that is then reset, so that it cannot take the part for the whole.
+
+        :param target: the request target, beginning with a slash
+        :raises UpstreamError: see :class:`~nova_edge_bus.rest_guard.client.UpstreamClient`; Silent
+            when a version document that is known takes longer than a probe may
+        :raises ExpectationFailed: when the upstream did not take up ``Expect: 100-continue``
+        :raises ClientGone: when the client did not send its request to the end
+        """
+        expects = expects_continue(request)
+        body = _Body(request, exchange, expects=expects) if request.body_exists else None
+        limit = asyncio.timeout(self._seconds_to_head(request.method, target, expects=expects))
+        if body is not None:
+            body.on_start = lambda: limit.reschedule(None)
+        try:
+            async with (
+                limit,
+                self._client.request(
+                    request.method,
+                    target,
+                    self._fields_for_upstream(request, target),
+                    body,
+                    expect_continue=expects,
+                ) as answer,
+            ):
+                limit.reschedule(None)
+                exchange.heard()
+                return await self._pass_answer(request, target, answer, exchange)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            if expects:
+                raise ExpectationFailed from None
+            raise errors.Silent(f"{self._upstream.netloc} is slow to answer") from None
+        except Exception as exc:
+            if body is not None and body.lost:
+                raise ClientGone("the client did not send the request to the end") from exc
+            raise
+
+    def _seconds_to_head(self, method: str, target: str, *, expects: bool) -> float | None:
+        if expects:
+            return _CONTINUE_SECONDS
+        return self._document_seconds if self._documents.has(method, target) else None
+
+    def _fields_for_upstream(
+        self, request: web.BaseRequest, target: str
+    ) -> multidict.CIMultiDict[str]:
+        fields = headers.for_upstream(
+            request.headers, http="{}.{}".format(*request.version), client=request.remote
+        )
+        if self._documents.expected(request.method, target):
+            # It is read here, so it must come as it is.
+            fields.popall("Accept-Encoding", None)
+        return fields
+
+    async def _pass_answer(
+        self,
+        request: web.BaseRequest,
+        target: str,
+        answer: aiohttp.ClientResponse,
+        exchange: watch.Exchange,
+    ) -> web.StreamResponse:
+        origin = client_origin(request)
+        if answer.status in _GATEWAY_STATUSES:
+            # The service itself is out of its own gateway's reach.
+            kept = self._documents.answer(request.method, target, origin)
+            if kept is not None:
+                return kept
+        fields = headers.for_client(answer.headers)
+        for name in ("Location", "Content-Location"):
+            if name in fields:
+                path = discovery.relative(fields[name], [self._upstream.netloc])
+                fields[name] = path if path == fields[name] else origin + path
+        first = b""
+        if self._documents.expected(request.method, target) and _may_be_document(answer):
+            first = await client.read_at_most(answer, discovery.MAX_BYTES + 1)
+            document = self._documents.keep(target, answer.status, first)
+            if document is not None:
+                for name in ("Content-Length", "ETag"):
+                    fields.popall(name, None)
+                return web.Response(
+                    status=answer.status,
+                    reason=answer.reason,
+                    headers=fields,
+                    body=json.dumps(discovery.attach(document, origin)).encode(),
+                )
+        response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=fields)
+        await _stream(request, response, answer, exchange, first)
+        return response
+
+
+class _Body:
+    """The body of a request, as it comes from the client.
+
+    :ivar lost: whether the client ended before the body did
+    :ivar on_start: called when the upstream wants the first of it
+    """
+
+    def __init__(
+        self, request: web.BaseRequest, exchange: watch.Exchange, *, expects: bool
+    ) -> None:
+        self._request = request
+        self._exchange = exchange
+        self._expects = expects
+        self.lost = False
+        self.on_start: collections.abc.Callable[[], None] = lambda: None
+
+    async def __aiter__(self) -> collections.abc.AsyncIterator[bytes]:
+        self.on_start()
+        if self._expects:
+            writer = self._request.writer
+            await writer.write(_CONTINUE)
+            # What is counted here is the answer, and that has not begun.
+            writer.output_size = 0
+            self._request[_CONTINUED] = True
+        chunks = self._request.content.iter_any()
+        while True:
+            try:
+                chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+            except Exception:
+                self.lost = True
+                raise
+            self._exchange.sent()
+            yield chunk
+            self._exchange.sent()
+
+
+async def _stream(
+    request: web.BaseRequest,
+    response: web.StreamResponse,
+    answer: aiohttp.ClientResponse,
+    exchange: watch.Exchange,
+    first: bytes,
+) -> None:
+    """Send the answer to the client as it comes.
+
+    :param first: what has been read of it before
+    """
+    exchange.answered = True
+    try:
+        await response.prepare(request)
+        if first:
+            await response.write(first)
+        async for chunk in answer.content.iter_any():
+            exchange.heard()
+            await response.write(chunk)
+        await response.write_eof()
+    except BaseException:
+        _reset(request)
+        raise
+
+
+def _reset(request: web.BaseRequest) -> None:
+    """Break the client's connection so that even HTTP/1.0 cannot take its end for the answer's."""
+    transport = request.transport
+    if transport is not None:
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.fileno() != -1:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        transport.abort()
+
+
+def client_origin(request: web.BaseRequest) -> str:
+    """Where the client sees the guard: ``http://HOST[:PORT]``."""
+    host = request.headers.get("Host")
+    if not host:
+        transport = request.transport
+        address = transport.get_extra_info("sockname") if transport else ("127.0.0.1", 80)
+        host = str(addresses.Listen(address[0], address[1]))
+    return f"http://{host}"
+
+
+def expects_continue(request: web.BaseRequest) -> bool:
+    """Tell whether the client holds the body back until it is told 100 Continue."""
+    if _CONTINUED in request:
+        return False
+    expects = request.headers.get("Expect", "").lower() == "100-continue"
+    return expects and request.version >= aiohttp.HttpVersion11 and request.body_exists
+
+
+def _may_be_document(answer: aiohttp.ClientResponse) -> bool:
+    return (
+        answer.status in cache.STATUSES
+        and answer.content_type == "application/json"
+        and "Content-Encoding" not in answer.headers
+        and (answer.content_length or 0) <= discovery.MAX_BYTES
+    )

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guard of one service: forward while it answers, say so at once when it does not."""
+
+import asyncio
+import contextlib
+import logging
+import pathlib
+import ssl
+import time
+
+from aiohttp import web
+
+from nova_edge_bus.rest_guard import addresses
+from nova_edge_bus.rest_guard import answers
+from nova_edge_bus.rest_guard import cache
+from nova_edge_bus.rest_guard import client
+from nova_edge_bus.rest_guard import documents
+from nova_edge_bus.rest_guard import errors
+from nova_edge_bus.rest_guard import forwarding
+from nova_edge_bus.rest_guard import settings as times
+from nova_edge_bus.rest_guard import watch
+
+_log = logging.getLogger(__name__)
+
+
+class Guard:
+    """Answers the requests for one upstream; made on a running event loop.
+
+    503 is said only where the request has had no effect, so that it may be repeated. Where the
+    effect is unknown, it is 502 or 504.
+
+    :raises RestGuardError: when the cache directory cannot be made
+    """
+
+    def __init__(
+        self,
+        upstream: addresses.Upstream,
+        settings: times.Settings,
+        cache_directory: pathlib.Path,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self.upstream = upstream
+        kept = cache.DiscoveryCache(cache_directory, upstream)
+        self._documents = documents.Documents(upstream, kept)
+        self._client = client.UpstreamClient(upstream, settings, tls)
+        self._watch = watch.Watch(upstream, settings, self._client, self._documents)
+        self._forwarder = forwarding.Forwarder(upstream, settings, self._client, self._documents)
+        self._watching: asyncio.Task[None] | None = None
+        _log.info(
+            "upstream %s is %s, %s version documents kept", upstream.name, upstream.url, len(kept)
+        )
+
+    def start(self) -> None:
+        """Watch over the upstream from now on."""
+        self._watching = asyncio.create_task(self._watch.run())
+
+    async def finish(self, seconds: float) -> None:
+        """Give the requests under way so much time, then answer those that are left."""
+        await self._watch.finish(seconds)
+
+    async def stop(self) -> None:
+        """Watch no more, and close all connections to the upstream."""
+        if self._watching is not None:
+            self._watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watching
+        await self._client.close()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        began = time.monotonic()
+        status: int | str = "cut"
+        try:
+            response = await self._answer(request)
+            status = response.status
+            if forwarding.expects_continue(request):
+                # No body will come, and what comes could be taken for it.
+                response.force_close()
+                request.content.feed_eof()
+            return response
+        finally:
+            _log.debug(
+                "%s %s %s: %s in %.1f ms",
+                self.upstream.name,
+                request.method,
+                # A query can hold what a log must not.
+                request.raw_path.partition("?")[0],
+                status,
+                (time.monotonic() - began) * 1000,
+            )
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        target = _target(request)
+        if target is None:
+            return self._failure(501, f"{request.method} needs a path of the service")
+        why = self._watch.out_of_reach
+        if why is not None:
+            return self._instead(request, target, 503, f"the service is out of reach: {why}")
+        exchange = None
+        try:
+            async with self._watch.exchange() as exchange:
+                return await self._forwarder.forward(request, target, exchange)
+        except forwarding.ExpectationFailed:
+            return self._failure(417, "the service did not say 100 Continue")
+        except errors.UpstreamError as exc:
+            if exchange is not None and exchange.answered:
+                raise forwarding.ClientGone("the answer was cut") from exc
+            status = _status(exc, request.method)
+            return self._instead(request, target, status, f"the service did not answer: {exc}")
+
+    def _instead(
+        self, request: web.BaseRequest, target: str, status: int, detail: str
+    ) -> web.StreamResponse:
+        """Speak in the upstream's place: a version document that is known, else the error."""
+        origin = forwarding.client_origin(request)
+        kept = self._documents.answer(request.method, target, origin)
+        return self._failure(status, detail) if kept is None else kept
+
+    def _failure(self, status: int, detail: str) -> web.Response:
+        retry_after = self._watch.retry_after if status == 503 else None
+        return answers.failure(self.upstream.name, status, detail, retry_after)
+
+
+def _status(error: errors.UpstreamError, method: str) -> int:
+    if isinstance(error, errors.Unreachable) or method in client.SAFE_METHODS:
+        return 503
+    return 504 if isinstance(error, errors.Silent) else 502
+
+
+def _target(request: web.BaseRequest) -> str | None:
+    """The request target as a path and query; None where a gateway has nowhere to send it."""
+    target = request.raw_path
+    if target.startswith(("http://", "https://")):
+        _, slash, rest = target.partition("://")[2].partition("/")
+        target = slash + rest
+    return target if target.startswith("/") and request.method != "CONNECT" else None

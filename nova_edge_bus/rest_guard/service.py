@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guards of a process, each on its own address."""
+
+import asyncio
+import collections.abc
+import contextlib
+import errno
+import logging
+import pathlib
+import signal
+import ssl
+import typing
+
+from aiohttp import web
+
+from nova_edge_bus.rest_guard import addresses
+from nova_edge_bus.rest_guard import client
+from nova_edge_bus.rest_guard import errors
+from nova_edge_bus.rest_guard import guard
+from nova_edge_bus.rest_guard import settings as times
+
+_log = logging.getLogger(__name__)
+
+_FINISH_SECONDS = 5.0
+"""What requests under way are given at the end."""
+
+_CLOSE_SECONDS = 1.0
+"""What the last answers may take to leave."""
+
+
+class Pair(typing.NamedTuple):
+    """An address to listen on and the service behind it."""
+
+    listen: addresses.Listen
+    upstream: addresses.Upstream
+
+
+async def serve(
+    pairs: collections.abc.Sequence[Pair],
+    settings: times.Settings,
+    cache_directory: pathlib.Path,
+    *,
+    tls: ssl.SSLContext | None,
+    on_bound: collections.abc.Callable[[list[str]], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT, then give requests under way five seconds.
+
+    :param on_bound: told the URL of each pair, in their order, once all of them are listened on
+    :raises RestGuardError: when an address cannot be listened on, or the cache not be used
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as undo:
+        runners: list[web.ServerRunner] = []
+        guards = [guard.Guard(pair.upstream, settings, cache_directory, tls) for pair in pairs]
+        for one in guards:
+            undo.push_async_callback(one.stop)
+        undo.push_async_callback(_close, runners)
+        for pair, one in zip(pairs, guards, strict=True):
+            runners.append(await _listen(pair.listen, one))
+        for one in guards:
+            one.start()
+        on_bound(
+            [
+                f"http://{addresses.Listen(*runner.addresses[0][:2])}{pair.upstream.path}"
+                for runner, pair in zip(runners, pairs, strict=True)
+            ]
+        )
+        await stop.wait()
+        _log.info("stopping")
+        for site in (site for runner in runners for site in runner.sites):
+            await site.stop()
+        await asyncio.gather(*(one.finish(_FINISH_SECONDS) for one in guards))
+
+
+async def _listen(listen: addresses.Listen, one: guard.Guard) -> web.ServerRunner:
+    server = web.Server(
+        one.handle,
+        # The upstream shall not work on for a client that has gone.
+        handler_cancellation=True,
+        access_log=None,
+        auto_decompress=False,
+        max_line_size=client.MAX_FIELD_BYTES,
+        max_field_size=client.MAX_FIELD_BYTES,
+    )
+    runner = web.ServerRunner(server, shutdown_timeout=_CLOSE_SECONDS)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, listen.host, listen.port).start()
+    except OSError as exc:
+        await runner.cleanup()
+        raise _bind_error(listen, exc) from None
+    return runner
+
+
+async def _close(runners: collections.abc.Iterable[web.ServerRunner]) -> None:
+    await asyncio.gather(*(runner.cleanup() for runner in runners))
+
+
+def _bind_error(listen: addresses.Listen, error: OSError) -> errors.RestGuardError:
+    hints = {
+        errno.EADDRINUSE: "the address is in use; see 'ss -ltnp' for by whom",
+        errno.EADDRNOTAVAIL: "this host has no such address; see 'ip address'",
+        errno.EACCES: "permission denied; choose a port above 1023",
+    }
+    hint = hints.get(error.errno or 0, error.strerror or str(error))
+    return errors.RestGuardError(f"cannot listen on {listen}: {hint}")

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Watches over one upstream: probes it, tells when it is out of reach, ends what waits in vain."""
+
+import asyncio
+import collections.abc
+import contextlib
+import logging
+import time
+
+from nova_edge_bus.rest_guard import addresses
+from nova_edge_bus.rest_guard import client
+from nova_edge_bus.rest_guard import documents
+from nova_edge_bus.rest_guard import errors
+from nova_edge_bus.rest_guard import reach
+from nova_edge_bus.rest_guard import settings as times
+
+_log = logging.getLogger(__name__)
+
+_MAX_LINKED_DOCUMENTS = 8
+
+
+class Exchange:
+    """One request that waits for its upstream.
+
+    :ivar progress_at: when it last saw something move
+    :ivar answered: whether the client has been sent the head of the answer
+    """
+
+    def __init__(self, knowledge: reach.Reach, bound: asyncio.Timeout) -> None:
+        self._reach = knowledge
+        self._bound = bound
+        self.progress_at = time.monotonic()
+        self.answered = False
+
+    def heard(self) -> None:
+        """Note that something of the answer has come."""
+        self.progress_at = time.monotonic()
+        self._reach.heard(self.progress_at)
+
+    def sent(self) -> None:
+        """Note that some of the request has gone; buffers take it too, so it proves little."""
+        self.progress_at = time.monotonic()
+
+    def end(self) -> None:
+        """Stop waiting: the block that opened the exchange raises Silent."""
+        self._bound.reschedule(asyncio.get_running_loop().time())
+
+
+class Watch:
+    """What is known of an upstream, and the task that keeps it true while :meth:`run` runs."""
+
+    def __init__(
+        self,
+        upstream: addresses.Upstream,
+        settings: times.Settings,
+        way: client.UpstreamClient,
+        library: documents.Documents,
+    ) -> None:
+        self._upstream = upstream
+        self._client = way
+        self._documents = library
+        self._reach = reach.Reach(settings, time.monotonic())
+        self._why = ""
+        self._exchanges: set[Exchange] = set()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._probe: asyncio.Task[None] | None = None
+        self._learning: asyncio.Task[None] | None = None
+
+    @property
+    def out_of_reach(self) -> str | None:
+        """Why the upstream is out of reach; None while it is in reach."""
+        return None if self._reach.out_since is None else self._why
+
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds until asking again may be worth it."""
+        return self._reach.retry_after(time.monotonic())
+
+    @contextlib.asynccontextmanager
+    async def exchange(self) -> collections.abc.AsyncIterator[Exchange]:
+        """Let a request wait for the upstream, no longer than that is worth it.
+
+        :raises Silent: when the upstream is out of reach and the request has seen no progress for
+            the link time-out
+        """
+        bound = asyncio.timeout(None)
+        exchange = Exchange(self._reach, bound)
+        self._exchanges.add(exchange)
+        self._idle.clear()
+        self._wake.set()
+        try:
+            async with bound:
+                yield exchange
+        except TimeoutError:
+            if bound.expired():
+                raise errors.Silent(self._why) from None
+            raise
+        except errors.Unreachable as exc:
+            self._note_lost(self._reach.lost(time.monotonic()), str(exc))
+            raise
+        except errors.Broken:
+            self._reach.doubt(time.monotonic())
+            self._wake.set()
+            raise
+        finally:
+            self._exchanges.discard(exchange)
+            if not self._exchanges:
+                self._idle.set()
+
+    async def finish(self, seconds: float) -> None:
+        """Give the requests under way so much time, then end those that are left."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        self._why = "the guard is stopping"
+        for exchange in self._exchanges:
+            exchange.end()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        try:
+            while True:
+                self._wake.clear()
+                now = time.monotonic()
+                self._end_exchanges(now)
+                due = self._reach.next_probe(self._owed_since())
+                if self._probe is None and due is not None and due <= now:
+                    self._probe = asyncio.create_task(self._ask())
+                    self._probe.add_done_callback(self._probed)
+                await self._sleep(now, due)
+        finally:
+            for task in (self._probe, self._learning):
+                if task is not None:
+                    task.cancel()
+                    await asyncio.wait([task])
+
+    async def _sleep(self, now: float, probe_due: float | None) -> None:
+        deadlines = [self._reach.give_up_at(each.progress_at) for each in self._exchanges]
+        if self._probe is None:
+            deadlines.append(probe_due)
+        soonest = min((each for each in deadlines if each is not None), default=None)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if soonest is None else max(0, soonest - now)):
+                await self._wake.wait()
+
+    def _owed_since(self) -> float | None:
+        return min((each.progress_at for each in self._exchanges), default=None)
+
+    def _end_exchanges(self, now: float) -> None:
+        for exchange in list(self._exchanges):
+            deadline = self._reach.give_up_at(exchange.progress_at)
+            if deadline is not None and deadline <= now:
+                exchange.end()
+
+    async def _ask(self) -> None:
+        asked_at = time.monotonic()
+        target = self._upstream.path or "/"
+        try:
+            status, body = await self._client.read_document(target)
+        except (errors.Unreachable, errors.Broken) as exc:
+            self._note_lost(self._reach.probe_failed(time.monotonic()), str(exc))
+            return
+        except TimeoutError:
+            news = self._reach.probe_unanswered(time.monotonic(), asked_at)
+            self._note_lost(news, f"no answer from {self._upstream.netloc}")
+            return
+        lasted = self._reach.back(time.monotonic())
+        if lasted is not None:
+            _log.info("upstream %s is back after %.1f s", self._upstream.name, lasted)
+        self._documents.keep(target, status, body)
+        if self._learning is None:
+            self._learning = asyncio.create_task(self._learn_linked(target))
+
+    async def _learn_linked(self, target: str) -> None:
+        """Fetch the documents that the upstream's own points to.
+
+        A client may ask for them for the first time when the upstream is out of reach.
+        """
+        for href in self._documents.linked(target)[:_MAX_LINKED_DOCUMENTS]:
+            with contextlib.suppress(errors.UpstreamError, TimeoutError):
+                self._documents.keep(href, *await self._client.read_document(href))
+
+    def _probed(self, probe: asyncio.Task[None]) -> None:
+        self._probe = None
+        self._wake.set()
+        if not probe.cancelled() and probe.exception() is not None:
+            _log.error("the probe of %s failed", self._upstream.name, exc_info=probe.exception())
+
+    def _note_lost(self, news: bool, why: str) -> None:
+        self._why = why
+        if news:
+            _log.info("upstream %s is out of reach: %s", self._upstream.name, why)
+            self._wake.set()
