@@ -168,7 +168,7 @@ class Bus:
         for link in self._links.values():
             if socket in link.sockets():
                 for message in link.read(socket, now):
-                    self._handlers[type(message)](link, message, now)
+                    self._handle(link, message, now)
                 return
 
     def next_deadline(self) -> float | None:
@@ -240,6 +240,14 @@ class Bus:
 
     # What the endpoints and the peers behind them say.
 
+    def _handle(self, link: link_module.Link, message: messages.Message, now: float) -> None:
+        """One message that cannot be handled costs neither its credit nor those behind it."""
+        try:
+            self._handlers[type(message)](link, message, now)
+        except Exception:
+            LOG.error("cannot handle a %s from %s", type(message).__name__, link.address)
+        link.consumed(message)
+
     def _on_routes(self, link: link_module.Link, message: messages.Routes, now: float) -> None:
         consumers = [messages.Consumer(*consumer) for consumer in message.consumers]
         self.directory.update(link.address, message.address, consumers)
@@ -255,41 +263,34 @@ class Bus:
 
     def _on_deliver(self, link: link_module.Link, message: messages.Deliver, now: float) -> None:
         self.incoming.receiver.deliver(message, link.address, now)
-        link.consumed(message)
 
     def _on_accept(self, link: link_module.Link, message: messages.Accept, now: float) -> None:
         owner = self._outgoing.get(message.outbox)
         if owner is not None:
             owner.sender.accepted(message.numbers)
-        link.consumed(message)
 
     def _on_reply(self, link: link_module.Link, message: messages.Reply, now: float) -> None:
         owner = self._owner(message.kind, message.outbox)
         if owner is not None:
             owner.sender.replied(message.kind, message.number, message.status, message.body)
-        link.consumed(message)
 
     def _on_holding(self, link: link_module.Link, message: messages.Holding, now: float) -> None:
         owner = self._owner(message.kind, message.outbox)
         if owner is not None:
             owner.sender.holding(message.kind, message.numbers, now, monitor=message.monitor)
-        link.consumed(message)
 
     def _on_refuse(self, link: link_module.Link, message: messages.Refuse, now: float) -> None:
         owner = self._owner(message.kind, message.outbox)
         if owner is not None:
             owner.sender.refused(message.kind, message.numbers, message.code)
-        link.consumed(message)
 
     def _on_fanout(self, link: link_module.Link, message: messages.Fanout, now: float) -> None:
         self.incoming.receiver.fanout(message, link.address)
-        link.consumed(message)
 
     def _on_fanout_sent(
         self, link: link_module.Link, message: messages.FanoutSent, now: float
     ) -> None:
         self._fanouts.confirmed(message.number)
-        link.consumed(message)
 
     def _owner(self, kind: int, outbox: bytes) -> outgoing.Outgoing | None:
         return self.own if kind == messages.Kind.REQUEST else self._outgoing.get(outbox)
