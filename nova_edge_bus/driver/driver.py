@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The driver object that oslo.messaging makes for each transport."""
 
+import dataclasses
 import threading
+import time
 from typing import Any
 
 import oslo_messaging
@@ -158,18 +160,32 @@ class EdgeBusDriver(base.BaseDriver):
             status, reply = client.record(call)
         else:
             if retry is not None and retry >= 0:
-                self._require_link(client, retry)
+                call = self._await_link(client, call, retry)
             status, reply = client.request(call)
         if status == messages.Status.OK:
             return body.unpack_reply(reply)
         raise body.unpack_failure(reply, self._allowed_remote_exmods)
 
     @staticmethod
-    def _require_link(client: client_module.Client, retry: int) -> None:
-        if not client.await_link((retry + 1) * RETRY_INTERVAL):
+    def _await_link(
+        client: client_module.Client, call: client_module.Call, retry: int
+    ) -> client_module.Call:
+        """Wait for a link; the call with the time that it then has left.
+
+        :raises TimeoutError: when the call's own time is up before the attempts are
+        """
+        attempts = (retry + 1) * RETRY_INTERVAL
+        limit = attempts if call.timeout is None else min(attempts, call.timeout)
+        began = time.monotonic()
+        if not client.await_link(limit):
+            if limit < attempts:
+                raise TimeoutError
             raise oslo_messaging.MessageDeliveryFailure(
                 f"no endpoint was linked within {retry + 1} attempts"
             )
+        if call.timeout is None:
+            return call
+        return dataclasses.replace(call, timeout=call.timeout - (time.monotonic() - began))
 
     def _use(self) -> client_module.Client:
         """This process's use of the bus, made when it is first wanted."""
@@ -215,7 +231,7 @@ class _Translated:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         call = self._call
         if isinstance(error, TimeoutError):
-            waited = call.timeout if call.monitor is None else min(call.timeout or 0, call.monitor)
+            waited = min(limit for limit in (call.timeout, call.monitor) if limit is not None)
             raise oslo_messaging.MessagingTimeout(
                 f"no reply to {call.method} on {call.address} within {waited:g} s"
             ) from error
