@@ -57,14 +57,12 @@ class NotificationIncoming(base.IncomingMessage):
     def __init__(
         self,
         client: client_module.Client,
-        listener: client_module.Listener,
         item: origins.Inbound,
         ctxt: dict[str, Any],
         message: dict[str, Any],
     ) -> None:
         super().__init__(ctxt, message, msg_id=f"{item.origin.hex()}-{item.number}")
         self._client = client
-        self._listener = listener
         self._item = item
 
     def acknowledge(self) -> None:
@@ -72,8 +70,11 @@ class NotificationIncoming(base.IncomingMessage):
         self._client.finish(self._item, int(messages.Status.OK), b"")
 
     def requeue(self) -> None:
-        """Hand the notification out again, here; after a crash it is handed out again as well."""
-        self._listener.box.put(self._item)
+        """Have the notification handed out again, by this process or its next life.
+
+        The sender no longer has it. When this listener has stopped, another one gets it.
+        """
+        self._client.requeue(self._item)
 
 
 class _Poller(base.PollStyleListener):
@@ -95,7 +96,7 @@ class _Poller(base.PollStyleListener):
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             items = self._listener.box.poll(left, batch_size, batch_timeout)
-            made = [self._make(item) for item in items if not _is_expired(item)]
+            made = [self._make(item) for item in items]
             usable = [message for message in made if message is not None]
             if usable or not items:
                 return usable
@@ -109,10 +110,16 @@ class _Poller(base.PollStyleListener):
         self._listener.stop()
 
     def _make(self, item: origins.Inbound) -> base.IncomingMessage | None:
+        """What the server gets to see of *item*, if it is worth anybody's while."""
         try:
+            if _is_expired(item):
+                raise TimeoutError("nobody waits for the call any more")
             ctxt, message = body.unpack(item.body)
-        except ValueError as error:
-            LOG.error("dropping an unreadable message on %s: %s", item.address, error)
+        except (TimeoutError, TypeError, ValueError) as error:
+            LOG.warning("not dispatching a message on %s: %s", item.address, error)
+            # Else it would be reported as being worked on for ever.
+            status, packed = _pack(None, (type(error), error, None))
+            self._client.finish(item, int(status), packed)
             return None
         return self._incoming(item, ctxt, message)
 
@@ -137,7 +144,7 @@ class NotificationPoller(_Poller):
     def _incoming(
         self, item: origins.Inbound, ctxt: dict[str, Any], message: dict[str, Any]
     ) -> base.IncomingMessage:
-        return NotificationIncoming(self._client, self._listener, item, ctxt, message)
+        return NotificationIncoming(self._client, item, ctxt, message)
 
 
 def _is_expired(item: origins.Inbound) -> bool:
@@ -149,11 +156,14 @@ def _pack(reply: Any, failure: Any) -> tuple[messages.Status, bytes]:
     """A reply's status and body; what cannot be sent becomes a failure that says so."""
     try:
         if failure is not None:
-            return messages.Status.FAILURE, body.pack_failure(failure)
-        packed = body.pack_reply(reply)
+            status, packed = messages.Status.FAILURE, body.pack_failure(failure)
+        else:
+            status, packed = messages.Status.OK, body.pack_reply(reply)
         if len(packed) > body.MAX_BYTES:
             raise ValueError(f"a reply of {len(packed)} bytes; the bus carries {body.MAX_BYTES}")
-        return messages.Status.OK, packed
-    except (TypeError, ValueError) as error:
+        return status, packed
+    except Exception as error:
+        # Packing runs the code of the application's objects, which can raise anything, and
+        # without any answer the caller would wait in vain.
         LOG.exception("cannot send a reply")
         return messages.Status.FAILURE, body.pack_failure((type(error), error, None))

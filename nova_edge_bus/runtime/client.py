@@ -184,6 +184,10 @@ class Client:
         """*item* has been handled, with this outcome."""
         self._runtime.call_soon(lambda: self._bus.incoming.finish(item, status, body))
 
+    def requeue(self, item: origins.Inbound) -> None:
+        """*item* has not been handled: a listener of this process gets it again."""
+        self._runtime.call_soon(lambda: self._bus.incoming.receiver.restore([item]))
+
     def heartbeat(self, item: origins.Inbound) -> None:
         """The server still works on *item*."""
         self._runtime.call_soon(lambda: self._bus.incoming.receiver.heartbeat(item))
