@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from tests.nova import config
 from tests.nova.config import Options
 from tests.nova.processes import Process
 from tests.nova.relay import Address
@@ -105,9 +106,9 @@ class EdgeBus(Bus):
         :raises NotReadyError: when one does not
         """
         for number in range(self._count):
-            endpoint = Process(
-                f"endpoint-{number}", [], workdir / "logs" / f"endpoint-{number}.log"
-            )
+            name = f"endpoint-{number}"
+            log = workdir / "logs" / f"{name}.log"
+            endpoint = Process(name, [], log, config.environment())
             self._endpoints.append(endpoint)
             self.addresses.append(_start_endpoint(endpoint, "127.0.0.1", 0))
 
