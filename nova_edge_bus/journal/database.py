@@ -256,7 +256,12 @@ class Database:
         return changed
 
     def commit(self) -> None:
-        """Commit; when that fails nothing of the transaction remains."""
+        """Commit; when that fails nothing of the transaction remains.
+
+        :raises JournalError: when an error has ended the transaction before
+        """
+        if not self._driver.in_transaction:
+            raise errors.JournalError(f"a transaction of journal {self.path} ended by an error")
         try:
             self._driver.commit()
         except BaseException:
@@ -296,9 +301,7 @@ class Database:
             self._connection.exec_driver_sql(text, list(rows))
 
     def close(self) -> None:
-        """Close the connection, which checkpoints; in a forked child do nothing."""
-        if self.inherited:
-            return
+        """Close the connection, which checkpoints."""
         _open.discard(self)
         with self.translated():
             self._connection.close()

@@ -207,8 +207,8 @@ class Outbox:
         )
         reasons = [(seq, why[:MAX_REASON]) for seq, (_, why) in outcomes.items() if why]
         cost = quota.cost(*(len(why.encode()) + _REASON_ROW for _, why in reasons))
-        # Better settled without its reason than not at all.
         if reasons and self._make_room(cost, self._quota.reason_limit):
+            # Otherwise settled without: better so than not at all.
             self._db.run_many(statements.EXPLAIN, reasons)
 
     def expire(self, now: float, limit: int = 1000) -> list[tuple[int, str]]:

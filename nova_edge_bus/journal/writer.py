@@ -89,8 +89,9 @@ class JournalWriter:
         Operations of several callers share a transaction; one that raises is undone alone and
         gets its error, and when the commit fails each is tried again on its own. So *op* may run
         more than once, each time but the last undone: it must change nothing but the journal,
-        begin or end no transaction, and do nothing slow. ``done`` callbacks come in the order of
-        submission; one operation sees what those before it did.
+        begin or end no transaction, let the journal's errors through, and do nothing slow.
+        ``done`` callbacks come in the order of submission; one operation sees what those before
+        it did.
 
         :raises JournalError: after :meth:`stop`, or in a child forked since the writer was made
         """
@@ -195,6 +196,10 @@ class JournalWriter:
             with it.transaction():
                 for run in _runs(group):
                     _run(it, run, alone=len(group) == 1)
+        except errors.JournalLocked as error:
+            # No operation's fault: alone, each would wait as long for the lock.
+            for operation in group:
+                operation.error = error
         except Exception as error:
             if len(group) == 1:
                 group[0].error = error

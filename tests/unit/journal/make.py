@@ -121,6 +121,7 @@ class Writer:
     """A writer whose operations can be waited for, and whose thread can be held up."""
 
     def __init__(self, open_journal: Callable[[], journal.Journal]) -> None:
+        self._release = threading.Event()
         self.errors: queue.Queue[Exception] = queue.Queue()
         self.writer = writer.JournalWriter(open_journal, self.errors.put)
 
@@ -147,18 +148,23 @@ class Writer:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Whatever the block submits is in the queue together before any of it is taken."""
-        entered, release = threading.Event(), threading.Event()
+        entered = threading.Event()
+        self._release = threading.Event()
 
         def hold(_: journal.Journal) -> None:
             entered.set()
-            release.wait(WAIT)
+            self._release.wait(WAIT)
 
         self.writer.submit(hold, lambda *_: None)
         assert entered.wait(WAIT)
         try:
             yield
         finally:
-            release.set()
+            self.release()
+
+    def release(self) -> None:
+        """Let the thread go on, within the block of :meth:`held`."""
+        self._release.set()
 
 
 @contextlib.contextmanager

@@ -193,6 +193,28 @@ def test_a_commit_that_fails_costs_only_who_made_it_fail(
         assert pending(writer) == [1, 2, 3]
 
 
+def test_a_locked_journal_fails_a_group_at_once(
+    path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+
+    def locked(it: journal.Journal) -> None:
+        waits.append(it)
+        raise errors.JournalLocked("another process writes it")
+
+    with make.writing(path) as writer:
+        outcomes = Outcomes(100)
+        with writer.held(), monkeypatch.context() as patched:
+            for _ in range(100):
+                writer.writer.append(make.entry(), outcomes.of("a"))
+            patched.setattr(journal.Journal, "begin", locked)
+            # Only the thread itself can tell when it has passed the place that is patched.
+            writer.release()
+            assert set(outcomes.wait()) == {("a", None, errors.JournalLocked)}
+        assert len(waits) == 1
+        assert writer.append(make.entry()) == 1
+
+
 def test_a_lost_transaction_is_made_up_for(path: pathlib.Path) -> None:
     """Some errors of the disk have SQLite undo the whole transaction by itself."""
 
@@ -212,6 +234,13 @@ def test_a_lost_transaction_is_made_up_for(path: pathlib.Path) -> None:
             ("c", 2, None),
         ]
         assert pending(writer) == [1, 2]
+
+
+def test_an_operation_that_hides_a_lost_transaction_does_not_pass(path: pathlib.Path) -> None:
+    with make.writing(path) as writer:
+        with pytest.raises(errors.JournalError, match="ended by an error"):
+            writer.run(lambda it: it._db._driver.rollback())
+        assert writer.append(make.entry()) == 1
 
 
 def test_sqlites_own_limit_costs_only_who_met_it(path: pathlib.Path) -> None:
