@@ -106,7 +106,7 @@ class Shipper:
         While a consumer is being written down for one entry of a stream, later ones wait: they
         would overtake it.
         """
-        if item.expires is not None and not item.is_call and self._is_pooled(stream):
+        if self._is_to_be_copied(stream, item):
             self._pause(stream, item)
             self._port.expand(item, self._directory.pools(stream.address))
             return True
@@ -120,6 +120,12 @@ class Shipper:
         if stream.pinning or not self._ordering.may_ship(stream, item, consumer):
             return False
         return self._transmit(stream, item, consumer, now)
+
+    def _is_to_be_copied(self, stream: streams.Stream, item: streams.Item) -> bool:
+        """Whether *item* is a notification for several pools, and certainly in none of them."""
+        return (
+            item.expires is not None and not item.may_have_arrived and self._is_pooled(stream)
+        )
 
     def _is_pooled(self, stream: streams.Stream) -> bool:
         """Whether notifications of *stream* are to be copied for listener pools."""
