@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Known objects: what the centre last said of each, under what we have written since."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+
+from nova_edge_bus.snapshot import primitives
+
+KEY_FIELDS = {
+    "Instance": ("uuid",),
+    "Migration": ("id",),
+    "BlockDeviceMapping": ("id",),
+    "ComputeNode": ("id",),
+    "Service": ("id",),
+    "PciDevice": ("compute_node_id", "address"),
+    "VirtualInterface": ("id",),
+    "ShareMapping": ("id",),
+}
+"""The kinds of objects that are kept, each with the fields that tell its objects apart."""
+
+Identity = tuple[str, str]
+
+
+def key_of(kind: str, data: Mapping[str, Any]) -> str | None:
+    """Return the key of an object among its kind, None when it has none yet."""
+    values = [data.get(field) for field in KEY_FIELDS[kind]]
+    return None if None in values else ":".join(map(str, values))
+
+
+@dataclasses.dataclass(slots=True)
+class Write:
+    """What one of our own unsettled writes does to one object.
+
+    ``inner`` holds changes within the object in a field, by that field; ``answers_for`` is that
+    field when the reply to the write tells of the object within. ``data`` is what the writer
+    held of the object, for an object that is not known.
+    """
+
+    seq: int
+    kind: str
+    key: str
+    changes: dict[str, Any]
+    inner: dict[str, dict[str, Any]]
+    destroys: bool = False
+    data: dict[str, Any] = dataclasses.field(default_factory=dict)
+    answers_for: str = ""
+
+    @property
+    def identity(self) -> Identity:
+        """The object it is about."""
+        return self.kind, self.key
+
+    def apply(self, fields: dict[str, Any]) -> None:
+        """Do to *fields* what the centre will do to the row."""
+        fields.update(self.changes)
+        for name, changes in self.inner.items():
+            within = fields.get(name)
+            if primitives.is_object(within):
+                data = {**within[primitives.DATA], **changes}
+                fields[name] = {**within, primitives.DATA: data}
+            else:
+                fields.pop(name, None)
+        if self.destroys:
+            fields["deleted"] = True
+
+    def to_json(self) -> list[Any]:
+        """Return a form whose items are the constructor's, after the seq."""
+        return [
+            self.kind,
+            self.key,
+            self.changes,
+            self.inner,
+            self.destroys,
+            self.data,
+            self.answers_for,
+        ]
+
+
+class Entity:
+    """One object of the centre's database.
+
+    ``central`` has every field ever learned and not known to be outdated; ``base`` names those
+    that every reply has. ``view`` is central under our own unsettled writes.
+    """
+
+    __slots__ = ("_view", "base", "central", "key", "kind", "size", "tick", "version", "writes")
+
+    def __init__(self, kind: str, key: str, version: str, base: frozenset[str]) -> None:
+        self.kind = kind
+        self.key = key
+        self.version = version
+        self.base = base
+        self.central: dict[str, Any] = {}
+        self.writes: list[Write] = []
+        self.tick = 0
+        self.size = 0
+        self._view: dict[str, Any] | None = None
+
+    @property
+    def view(self) -> Mapping[str, Any]:
+        """The fields as the centre would have them with our writes applied."""
+        if not self.writes:
+            return self.central
+        if self._view is None:
+            self._view = dict(self.central)
+            for write in self.writes:
+                write.apply(self._view)
+        return self._view
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether an unsettled write of ours destroys it."""
+        return any(write.destroys for write in self.writes)
+
+    def changed(self) -> None:
+        """Take note that central or the writes have changed."""
+        self._view = None
+
+    def build(self, attributes: frozenset[str]) -> dict[str, Any] | None:
+        """Return a clean primitive with exactly the usual fields and *attributes*.
+
+        :returns: None when a field is not known
+        """
+        view = self.view
+        fields = self.base | attributes if attributes else self.base
+        if not fields <= view.keys():
+            return None
+        data = {name: value for name, value in view.items() if name in fields}
+        return primitives.make(self.kind, self.version, data)
+
+    def update_central(self, data: Mapping[str, Any]) -> bool:
+        """Take over newer fields from the centre; whether anything is different now."""
+        central = self.central
+        different = {
+            name: value
+            for name, value in data.items()
+            if name not in central or central[name] != value
+        }
+        if not different:
+            return False
+        different = {name: primitives.clean(value) for name, value in different.items()}
+        if all(name in central and central[name] == each for name, each in different.items()):
+            return False
+        central.update(different)
+        self.changed()
+        return True
+
+    def drop_field(self, field: str) -> bool:
+        """Forget a field that may be outdated; whether it was known."""
+        known = self.central.pop(field, None) is not None or field in self.view
+        self.changed()
+        return known
+
+    def to_json(self) -> list[Any]:
+        """Return a form to keep."""
+        return [self.version, sorted(self.base), self.tick, self.central]
+
+    def measure(self) -> int:
+        """Bytes that the fields take as JSON."""
+        self.size = len(json.dumps(self.central, separators=(",", ":"))) + len(self.key)
+        return self.size
+
+
+class Entities:
+    """The known objects of all kinds, and our writes to objects that are not known."""
+
+    def __init__(self) -> None:
+        self._by_kind: dict[str, dict[str, Entity]] = {kind: {} for kind in KEY_FIELDS}
+        self._strays: dict[Identity, list[Write]] = {}
+        self.dirty: set[Identity] = set()
+        self.bytes = 0
+
+    def kinds(self) -> Iterator[str]:
+        """Yield the kinds of objects."""
+        yield from self._by_kind
+
+    def get(self, kind: str, key: str) -> Entity | None:
+        """Return a known object."""
+        return self._by_kind[kind].get(key)
+
+    def of(self, kind: str) -> Iterator[Entity]:
+        """Yield the known objects of a kind."""
+        yield from self._by_kind[kind].values()
+
+    def find(self, kind: str, field: str, value: Any) -> Entity | None:
+        """Return the known object with this value in a field that identifies."""
+        if KEY_FIELDS[kind] == (field,):
+            return self.get(kind, str(value))
+        return next((each for each in self.of(kind) if each.central.get(field) == value), None)
+
+    def add(self, entity: Entity) -> None:
+        """Take up a new object, with the writes of ours that it was not yet known for."""
+        self._by_kind[entity.kind][entity.key] = entity
+        entity.writes = self._strays.pop((entity.kind, entity.key), [])
+        entity.changed()
+
+    def touch(self, entity: Entity) -> None:
+        """Take note that an object's central fields have changed."""
+        self.bytes -= entity.size
+        self.bytes += entity.measure()
+        self.dirty.add((entity.kind, entity.key))
+
+    def remove(self, entity: Entity, *, keep_writes: bool) -> None:
+        """Know an object no more."""
+        del self._by_kind[entity.kind][entity.key]
+        self.bytes -= entity.size
+        self.dirty.add((entity.kind, entity.key))
+        if keep_writes and entity.writes:
+            self._strays[(entity.kind, entity.key)] = entity.writes
+
+    def write(self, write: Write) -> Entity | None:
+        """Lay a write over its object, which is returned when it is known."""
+        entity = self.get(write.kind, write.key)
+        if entity is None:
+            self._strays.setdefault(write.identity, []).append(write)
+            return None
+        write.data = {}
+        entity.writes.append(write)
+        entity.changed()
+        return entity
+
+    def unwrite(self, write: Write) -> Entity | None:
+        """Take a write away again; its object is returned when it is known."""
+        entity = self.get(write.kind, write.key)
+        writes = entity.writes if entity else self._strays.get(write.identity, [])
+        if write in writes:
+            writes.remove(write)
+        if entity is not None:
+            entity.changed()
+        elif not writes:
+            self._strays.pop(write.identity, None)
+        return entity
+
+    def strays(self, kind: str) -> Iterator[dict[str, Any]]:
+        """Yield, for each unknown object with writes of ours, what is known of its fields."""
+        for (each, _), writes in self._strays.items():
+            if each == kind:
+                fields: dict[str, Any] = {}
+                for write in writes:
+                    fields.update(write.data)
+                    write.apply(fields)
+                yield fields
