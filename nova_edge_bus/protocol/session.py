@@ -107,9 +107,7 @@ class Session:
 
         A closed session gives what it had left to say, once.
         """
-        batch = self._control
-        if batch:
-            self._control = []
+        batch, self._control = self._control, []
         if self.state is State.UP and self._receive_window.due:
             batch.append(self._receive_window.report())
         if not batch and not (self._waiting and self._send_window.open):

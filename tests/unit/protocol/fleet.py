@@ -16,6 +16,7 @@ class Peer:
     """A peer's end of a connection, and what it has been given.
 
     :ivar reading: whether it reads what is written to it
+    :ivar taking: whether its owner takes what it has read
     :ivar frozen: whether its process stands still
     """
 
@@ -26,7 +27,9 @@ class Peer:
         )
         self.arriving: collections.deque[bytes] = collections.deque()
         self.inbox: list[Any] = []
+        self.untaken: list[Any] = []
         self.reading = True
+        self.taking = True
         self.frozen = False
         self.connected = True
 
@@ -110,9 +113,14 @@ class Fleet:
         for peer in awake:
             while peer.reading and peer.arriving:
                 moved += 1
-                for message in peer.session.receive(peer.arriving.popleft(), self.now):
-                    peer.inbox.append(message)
+                inbound = peer.session.receive(peer.arriving.popleft(), self.now)
+                peer.inbox += inbound
+                peer.untaken += inbound
+            if peer.taking and peer.untaken:
+                moved += 1
+                for message in peer.untaken:
                     peer.session.consumed(message)
+                peer.untaken.clear()
             peer.session.tick(self.now)
         return moved
 

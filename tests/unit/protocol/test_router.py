@@ -121,17 +121,17 @@ def test_answers_find_room_where_deliveries_do_not() -> None:
     assert world.router.stats.answers_dropped == 3
 
 
-def test_a_peer_that_leaves_refusals_unread_gets_no_more_credit() -> None:
+@pytest.mark.parametrize("window", [1, 64])
+def test_a_peer_that_does_not_take_refusals_gets_no_more_credit(window: int) -> None:
     world = fleet.Fleet(pending_messages=5, window_messages=4)
-    a = world.join("a", window_messages=1)
-    a.reading = False
+    a = world.join("a", window_messages=window)
+    a.taking = False
     for number in range(1, 101):
         a.session.queue(fleet.deliver(b"nobody", number))
         world.settle()
-    unread = world.router.stats.refused["NO_ROUTE"]
-    assert unread <= 1 + 5 + 4 + 4
-    a.reading = True
-    world.settle()
+    assert world.router.stats.refused["NO_ROUTE"] <= window + 5 + 4
+    a.taking = True
+    world.settle(500)
     assert refusals(a) == [(Refusal.NO_ROUTE, [number]) for number in range(1, 101)]
 
 

@@ -111,6 +111,11 @@ class RouterMachine(stateful.RuleBasedStateMachine):
         peer = self.pick(number)
         peer.reading = not peer.reading
 
+    @stateful.rule(number=PICKS)
+    def stop_or_go_on_taking(self, number: int) -> None:
+        peer = self.pick(number)
+        peer.taking = not peer.taking
+
     @stateful.rule(turns=st.integers(1, 3))
     def turn(self, turns: int) -> None:
         for _ in range(turns):
@@ -125,7 +130,7 @@ class RouterMachine(stateful.RuleBasedStateMachine):
     def settle(self) -> None:
         """When all read and nothing moves, each delivery is accounted for, routes are true."""
         for peer in self.world.peers.values():
-            peer.reading = True
+            peer.reading = peer.taking = True
         self.world.wait(0.3)
         self.check_deliveries()
         self.check_routes()

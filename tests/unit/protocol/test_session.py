@@ -211,6 +211,16 @@ def test_credit_comes_back_by_the_quarter() -> None:
     assert pairs.carry(accepted, dialled) == [pairs.reply(8)]
 
 
+def test_credit_is_said_once() -> None:
+    dialled, accepted = pairs.joined()
+    for number in range(4):
+        dialled.queue(pairs.reply(number))
+    pairs.carry(dialled, accepted)
+    accepted.consumed_all()
+    assert pairs.heard(accepted) == [messages.Credit(4, 296)]
+    assert pairs.heard(accepted) == []
+
+
 def test_what_needs_no_credit_passes_what_waits_for_it() -> None:
     dialled, accepted = pairs.joined()
     for number in range(10):
