@@ -22,19 +22,23 @@ def read(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL) -> settings.Set
     """
     opts.register(conf)
     known = {opt.dest: opt for _, options in opts.list_opts() for opt in options}
-    for name in url.query:
+    for name, text in url.query.items():
         if name not in known:
             raise errors.ConfigurationError(
                 f"the transport URL has an unknown option {name!r}; known are "
                 + ", ".join(sorted(known))
             )
+        try:
+            known[name].type(text)
+        except ValueError as error:
+            raise errors.ConfigurationError(
+                f"the transport URL has a bad {name}: {error}"
+            ) from error
     try:
         proxy = common.ConfigOptsProxy(conf, url, opts.GROUP)
         values: dict[str, Any] = {name: getattr(proxy.edge_bus, name) for name in known}
     except ValueError as error:
-        raise errors.ConfigurationError(
-            f"the transport URL has a bad option value: {error}"
-        ) from error
+        raise errors.ConfigurationError(f"bad value in [{opts.GROUP}]: {error}") from error
     endpoints = tuple(
         dict.fromkeys(
             settings.endpoint_address(
