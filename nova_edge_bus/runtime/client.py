@@ -149,9 +149,7 @@ class Client:
         listener = Listener(self, self._runtime.next_listener())
         announcement = messages.Listen(listener.number, list(addresses), list(fanouts), pool)
         waiter = pending.Pending()
-        self._runtime.call_soon(
-            lambda: self._bus.listen(announcement, listener.box, lambda: waiter.resolve(0, b""))
-        )
+        self._runtime.listen(self._bus, announcement, listener.box, lambda: waiter.resolve(0, b""))
         try:
             waiter.wait(ESTABLISH_TIMEOUT)
         except TimeoutError:

@@ -30,6 +30,11 @@ class HostedEndpoint:
         self._address = settings.listen
         self._try_at: float | None = 0.0
 
+    def stop(self) -> None:
+        """Give the address back; on the loop's thread."""
+        self._try_at = None
+        self._server.stop()
+
     def sockets(self) -> list["zmq.Socket[bytes]"]:
         """See :class:`nova_edge_bus.transport.loop.Service`."""
         return []

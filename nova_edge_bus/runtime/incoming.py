@@ -34,20 +34,34 @@ class Incoming:
         self._foreign: dict[origins.Inbound, store_module.Store] = {}
         self.receiver = receiver_module.Receiver(self, holding_interval=timeout / 3)
 
-    def restore(self, stored: list[entries.Received]) -> None:
-        """Take up the commands that the last life accepted and did not dispatch."""
-        self.receiver.restore(_stored_item(row) for row in stored)
+    def restore(self, stored: list[entries.Received]) -> list[entries.Received]:
+        """Dispatch what the last life accepted and a listener here takes; return the rest."""
+        items, rest = self._split(stored)
+        self.receiver.restore(items)
+        return rest
 
     def adopt(self, store: store_module.Store, stored: list[entries.Received]) -> None:
         """Dispatch the commands of an adopted inbox for which there is a listener here.
 
         The others stay in that inbox for a process that listens for them.
         """
-        items = [_stored_item(row) for row in stored]
-        mine = [item for item in items if self.receiver.takes(item)]
-        for item in mine:
+        items, _ = self._split(stored)
+        for item in items:
             self._foreign[item] = store
-        self.receiver.restore(mine)
+        self.receiver.restore(items)
+
+    def _split(
+        self, stored: list[entries.Received]
+    ) -> tuple[list[origins.Inbound], list[entries.Received]]:
+        items: list[origins.Inbound] = []
+        rest: list[entries.Received] = []
+        for row in stored:
+            item = _stored_item(row)
+            if self.receiver.takes(item):
+                items.append(item)
+            else:
+                rest.append(row)
+        return items, rest
 
     def holds(self, store: store_module.Store) -> bool:
         """Whether commands of an adopted inbox are still being handled here."""

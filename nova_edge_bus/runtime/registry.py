@@ -58,5 +58,7 @@ class Lease:
             if _users[self._key]:
                 return
             del _users[self._key]
-            self.runtime.close(linger)
-            del _runtimes[self._key]
+            try:
+                self.runtime.close(linger)
+            finally:
+                del _runtimes[self._key]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runtime of one process: its journal, its I/O thread, and a bus for each set of endpoints."""
 
+import contextlib
 import os
 import pathlib
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from nova_edge_bus.runtime import adoption
 from nova_edge_bus.runtime import bus as bus_module
 from nova_edge_bus.runtime import hosting
 from nova_edge_bus.runtime import housekeeping
+from nova_edge_bus.runtime import mailbox
 from nova_edge_bus.runtime import store as store_module
 from nova_edge_bus.transport import loop as loop_module
 
@@ -33,30 +35,44 @@ class Runtime:
     What a crash leaves behind is the journal; the process that takes the slot next ships it.
 
     :raises JournalError: when no journal can be opened
+    :raises EndpointError: when the endpoint that it is to host cannot be
     """
 
     def __init__(self, settings: settings_module.Settings) -> None:
         concurrency.prepare()
         self._settings = settings
         self._peer = os.urandom(session.ID_BYTES)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._loop = loop_module.Loop()
-        slot = slots.take(pathlib.Path(settings.journal_dir), settings.host, settings.service)
-        self._store = store_module.Store(slot, settings, self._loop.call_soon_threadsafe)
-        self._undone = self._store.undone()
-        self._left_over = self._store.left_over()
         self._buses: dict[str, bus_module.Bus] = {}
         self._lock = concurrency.native.threading.Lock()
         self._next_listener = 0
-        self._adopter = adoption.Adopter(settings, self.bus, self._loop)
+        with contextlib.ExitStack() as on_failure:
+            self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+            on_failure.callback(self._context.destroy, linger=0)
+            self._loop = loop_module.Loop()
+            on_failure.callback(self._loop.close)
+            self._hosted = (
+                hosting.HostedEndpoint(self._context, self._loop, settings)
+                if settings.listen
+                else None
+            )
+            slot = slots.take(pathlib.Path(settings.journal_dir), settings.host, settings.service)
+            self._store = store_module.Store(slot, settings, self._loop.call_soon_threadsafe)
+            on_failure.callback(self._store.close)
+            self._undone = self._store.undone()
+            self._left_over = self._store.left_over()
+            self._adopter = adoption.Adopter(settings, self.bus, self._loop)
+            self._begin()
+            on_failure.pop_all()
+
+    def _begin(self) -> None:
         self._loop.register(self._adopter)
         self._loop.register(
             housekeeping.Housekeeping(self._store, lambda: list(self._buses.values()))
         )
-        if settings.listen:
-            self._loop.register(hosting.HostedEndpoint(self._context, self._loop, settings))
+        if self._hosted is not None:
+            self._loop.register(self._hosted)
         for link in self._left_over:
-            self.bus(settings_module.for_link(settings, link))
+            self.bus(settings_module.for_link(self._settings, link))
         self._thread = concurrency.spawn("edge-bus-io", self._loop.run)
 
     @property
@@ -84,8 +100,27 @@ class Runtime:
                 )
                 self._buses[settings.link] = bus
                 records, streams = self._left_over.get(settings.link, ([], []))
-                self.call_soon(lambda: self._begin(bus, records, streams))
+                self.call_soon(lambda: self._begin_bus(bus, records, streams))
             return bus
+
+    def listen(
+        self,
+        bus: bus_module.Bus,
+        announcement: messages.Listen,
+        box: mailbox.Mailbox,
+        established: Callable[[], None],
+    ) -> None:
+        """Begin to take deliveries from *bus* into *box*; from any thread.
+
+        What the last life accepted for such a listener goes into the box first, by whichever
+        bus it came.
+        """
+
+        def begin() -> None:
+            bus.listen(announcement, box, established)
+            self._undone = bus.incoming.restore(self._undone)
+
+        self.call_soon(begin)
 
     def close(self, linger: float) -> None:
         """Let the outbox drain, then end the threads and give the sockets and the slot back.
@@ -98,6 +133,8 @@ class Runtime:
             for bus in self._buses.values():
                 self._loop.unregister(bus)
                 bus.close(linger=200)
+            if self._hosted is not None:
+                self._hosted.stop()
             self._loop.stop()
 
         self.call_soon(finish)
@@ -108,15 +145,13 @@ class Runtime:
         self._loop.close()
         self._context.destroy(linger=200)
 
-    def _begin(
+    def _begin_bus(
         self,
         bus: bus_module.Bus,
         records: list[tuple[int, str]],
         streams: list[tuple[str, int]],
     ) -> None:
         bus.own.restore(records, streams)
-        bus.incoming.restore(self._undone)
-        self._undone = []
         self._loop.register(bus)
 
     def _await_drained(self, linger: float) -> None:
