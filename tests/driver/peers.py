@@ -207,6 +207,11 @@ class Listening:
         return drain(self.queue)
 
 
+def instance(uuid: str) -> dict[str, Any]:
+    """What stands for an instance in nova's casts, as far as the bus looks."""
+    return {"nova_object.name": "Instance", "nova_object.data": {"uuid": uuid}}
+
+
 def take(source: queue.Queue[Any], count: int, seconds: float = WAIT_SECONDS) -> list[Any]:
     """Wait for *count* items; fail with what has come when time is up."""
     found: list[Any] = []

@@ -58,12 +58,16 @@ class Program:
 
     def expect(self, event: str, seconds: float = WAIT_SECONDS) -> Any:
         """Wait for an event, which must be the next, and return its value."""
-        try:
-            found, value = self._events.get(timeout=seconds)
-        except queue.Empty:
-            raise AssertionError(f"no {event!r} in {seconds:g} s") from None
+        found, value = self.next(seconds)
         assert found == event, (found, value)
         return value
+
+    def next(self, seconds: float = WAIT_SECONDS) -> tuple[str, Any]:
+        """Wait for the next event, whatever it is."""
+        try:
+            return self._events.get(timeout=seconds)
+        except queue.Empty:
+            raise AssertionError(f"no event in {seconds:g} s") from None
 
     def tell(self, word: str) -> None:
         """Say something to the program."""

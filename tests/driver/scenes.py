@@ -8,6 +8,10 @@ import pathlib
 import threading
 from typing import Any
 
+import oslo_messaging
+from oslo_config import cfg
+from oslo_messaging import conffixture
+
 from tests.driver import peers
 from tests.driver.programs import hear
 from tests.driver.programs import say
@@ -72,5 +76,78 @@ def hold_notifications(url: str, journal_dir: pathlib.Path, topic: str, **option
             threading.Event().wait()
 
     peers.Peer(url, journal_dir, **options).listen([topic], Holding())
+    say("listening")
+    hear()
+
+
+def serve_until_killed(
+    url: str, journal_dir: pathlib.Path, topic: str, server: str, **options: Any
+) -> None:
+    """Serve a topic, and answer calls with the process id besides the name."""
+    peer = peers.Peer(url, journal_dir, **options)
+    peer.serve(topic, server, Teller(f"{server} {os.getpid()}"))
+    say("serving", os.getpid())
+    hear()
+
+
+def fork(
+    url: str, journal_dir: pathlib.Path, topic: str, when: str, end: str, **options: Any
+) -> None:
+    """Fork a transport, before or after its first use; parent and child both use it."""
+    peer = peers.Peer(url, journal_dir, **options)
+    client = peer.client(topic)
+    if when == "after":
+        client.cast({}, "put", value="parent before")
+        say("parent before", client.call({}, "echo", value="before"))
+    child = os.fork()
+    if child == 0:
+        client.cast({}, "put", value="child")
+        say("child", client.call({}, "echo", value="of the child"))
+        if end == "cleanup":
+            peer.close()
+        if end == "abrupt":
+            os._exit(0)
+        return
+    _, status = os.waitpid(child, 0)
+    say("child ended", status)
+    client.cast({}, "put", value="parent")
+    say("parent", client.call({}, "echo", value="of the parent"))
+    hear()
+    peer.close()
+    say("closed", [thread.name for thread in threading.enumerate()])
+
+
+def fork_and_die(url: str, journal_dir: pathlib.Path, topic: str, **options: Any) -> None:
+    """Leave a forked child behind that never used the bus."""
+    peer = peers.Peer(url, journal_dir, **options)
+    peer.client(topic).cast({}, "put", value="orphaned")
+    if os.fork() == 0:
+        say("child", os.getpid())
+        hear()
+        os._exit(0)
+    say("parent")
+    threading.Event().wait()
+
+
+def send_bare(url: str, journal_dir: pathlib.Path, topic: str) -> None:
+    """Cast with a configuration that says nothing about the bus."""
+    conf = cfg.ConfigOpts()
+    conf([], project="nova", prog="nova-test", default_config_files=[])
+    conffixture.ConfFixture(conf).setUp()
+    transport = oslo_messaging.get_rpc_transport(conf, url)
+    target = oslo_messaging.Target(topic=topic)
+    oslo_messaging.get_rpc_client(transport, target).cast({}, "put", value=1)
+    say("sent")
+    hear()
+
+
+def accept_and_send(
+    url: str, journal_dir: pathlib.Path, topic: str, other: str, **options: Any
+) -> None:
+    """Accept casts without ever looking at them, with a backlog for another endpoint."""
+    peer = peers.Peer(url, journal_dir, **options)
+    elsewhere = peer.rpc_transport(other)
+    peer.client("nobody", transport=elsewhere).cast({}, "put", value=1)
+    peer.rpc._listen(oslo_messaging.Target(topic=topic, server="here"), 1, None)
     say("listening")
     hear()

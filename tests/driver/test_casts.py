@@ -6,7 +6,6 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import pathlib
-from typing import Any
 
 import oslo_messaging
 import pytest
@@ -18,6 +17,7 @@ from tests.driver.conftest import RunProgram
 from tests.driver.peers import WAIT_SECONDS
 from tests.driver.peers import Peer
 from tests.driver.peers import Recorder
+from tests.driver.peers import instance
 from tests.nova.processes import wait_until
 
 
@@ -25,11 +25,6 @@ def await_drained(peer: Peer) -> None:
     """Wait until nothing is pending in a peer's journal."""
     journal = journals.only(peer.journal_dir)
     wait_until(lambda: journals.pending(journal) == 0, WAIT_SECONDS, "the outbox to drain")
-
-
-def instance(uuid: str) -> dict[str, Any]:
-    """What stands for an instance in nova's casts, as far as the bus looks."""
-    return {"nova_object.name": "Instance", "nova_object.data": {"uuid": uuid}}
 
 
 def test_a_cast_returns_when_its_row_is_committed_and_not_before(
