@@ -79,7 +79,14 @@ def run(args: argparse.Namespace) -> int:
             signal.signal(number, lambda number, frame: loop.stop())
         _print_bound(bound, as_json=args.json)
         loop.run()
-        _log.info("stopping: sessions=%s", endpoint.router.stats.sessions)
+        stats = endpoint.router.stats
+        _log.info(
+            "stopping: sessions=%s delivered=%s answered=%s refused=%s",
+            stats.sessions,
+            stats.delivered,
+            stats.answered,
+            stats.refused.total(),
+        )
     finally:
         endpoint.stop()
         loop.close()
@@ -97,7 +104,8 @@ def _print_bound(bound: list[str], *, as_json: bool) -> None:
 
 def _raise_descriptor_limit(max_sessions: int) -> None:
     """Make room for the sessions, one descriptor each, as far as the system lets us."""
-    wanted = max_sessions + _OWN_DESCRIPTORS
+    # Connections that are not, or no longer, sessions need one as well.
+    wanted = max_sessions + max_sessions // 4 + _OWN_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         attempts = [(max(soft, wanted), hard)]

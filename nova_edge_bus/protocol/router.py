@@ -146,7 +146,8 @@ class Router:
                 self._dirty[peer.key] = peer
                 self._schedule(peer)
         if self._routes.changed and self._push_at is None:
-            self._push_at = now + self.settings.push_delay
+            spread = self._routes.interested / self.settings.pushes_per_second
+            self._push_at = now + max(self.settings.push_delay, spread)
         if self._push_at is not None and now >= self._push_at:
             self._push_at = None
             self._routes.schedule()

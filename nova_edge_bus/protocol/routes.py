@@ -118,6 +118,11 @@ class RouteTable:
         return bool(self._changed)
 
     @property
+    def interested(self) -> int:
+        """How many pushes the changes so far will make."""
+        return sum(len(self._interests.get(address, ())) for address in self._changed)
+
+    @property
     def pushing(self) -> bool:
         """Whether :meth:`pushes` has something to give."""
         return bool(self._pushes)

@@ -25,6 +25,7 @@ class Settings:
     max_addresses: int = 4096
     max_interests: int = 100_000
     push_delay: float = 0.02
+    pushes_per_second: float = 10_000
 
     @property
     def heartbeat(self) -> float:
