@@ -51,6 +51,8 @@ def _objects(known: Knowledge, question: questions.Question) -> Answer | None:
     members.sort(key=_newness if question.newest_first else _age, reverse=question.newest_first)
     if question.result == questions.UUIDS:
         return Answer([each.key for each in members])
+    if question.result == questions.ROWS:
+        return Answer([[each.key] for each in members])
     built = [each.build(question.attributes) for each in members]
     if None in built or (question.result == questions.ONE and len(built) > 1):
         return None

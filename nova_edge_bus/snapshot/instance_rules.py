@@ -15,6 +15,7 @@ from nova_edge_bus.snapshot.conditions import among
 from nova_edge_bus.snapshot.conditions import not_among
 from nova_edge_bus.snapshot.questions import LIST
 from nova_edge_bus.snapshot.questions import ONE
+from nova_edge_bus.snapshot.questions import ROWS
 from nova_edge_bus.snapshot.questions import UUIDS
 from nova_edge_bus.snapshot.questions import Arguments
 from nova_edge_bus.snapshot.questions import Question
@@ -71,7 +72,8 @@ def uuids_by_node(asked: Arguments, scope: calls.Scope) -> Question:
         among("node", asked["node"]),
         among("deleted", False),
     )
-    return _instances(frozenset(where), {}, UUIDS)
+    # Nova passes on what the database returns: rows of one column.
+    return _instances(frozenset(where), {}, ROWS)
 
 
 _SOFT_DELETED = "soft-delete"

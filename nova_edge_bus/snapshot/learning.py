@@ -38,10 +38,8 @@ def _learn_objects(
     known: Knowledge, question: questions.Question, reply: Any, asked_at: int
 ) -> None:
     overtaken = known.changed_at.get(question.kind, 0) > asked_at
-    keys: set[str] | None = set()
-    if question.result == questions.UUIDS:
-        keys = set(reply or ())
-    else:
+    keys = _keys_in(question, reply)
+    if question.result in (questions.ONE, questions.LIST):
         for primitive in _objects_in(known, question, reply):
             key = _learn_object(known, question, primitive, asked_at)
             keys = None if key is None or keys is None else keys | {key}
@@ -53,6 +51,18 @@ def _learn_objects(
         known.coverage.put(question.kind, question.conditions, known.tick)
     else:
         known.coverage.remove(question.kind, question.conditions)
+
+
+def _keys_in(question: questions.Question, reply: Any) -> set[str] | None:
+    """The uuids in a reply that has nothing else; None when it is not what the rule expects."""
+    if question.result in (questions.ONE, questions.LIST):
+        return set()
+    listed = reply if isinstance(reply, list) else [None]
+    if question.result == questions.ROWS:
+        listed = [each[0] if isinstance(each, list) and each else None for each in listed]
+    return (
+        {str(each) for each in listed} if all(isinstance(each, str) for each in listed) else None
+    )
 
 
 def _objects_in(

@@ -16,6 +16,7 @@ from nova_edge_bus.snapshot.conditions import among
 ONE = "one"
 LIST = "list"
 UUIDS = "uuids"
+ROWS = "rows of one uuid"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,7 +24,8 @@ class Question:
     """A read of objects of one kind.
 
     ``attributes`` are the fields that the reply has besides those that every reply has.
-    ``result`` is one of ONE, LIST (of the class ``list_name``), UUIDS. ``none_found`` tells that
+    ``result`` is one of ONE, LIST (of the class ``list_name``), UUIDS,
+    ROWS. ``none_found`` tells that
     the centre's answer for no row is no exception but null or an empty list. ``newest_first``
     is the order of a list, which else is that of the ids.
     """
