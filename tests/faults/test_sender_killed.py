@@ -15,6 +15,8 @@ from tests.faults.stage import unsettled
 
 GRACEFUL = 0.15
 """The share of the lives that are asked to end first, and killed while they do."""
+CUT_OFF = 0.25
+"""The share of the lives whose endpoint is killed first."""
 LONGEST_LIFE = 0.4
 """Seconds; less where the machine is quick."""
 LOAD: dict[str, Any] = {
@@ -54,12 +56,19 @@ def _live(stage: Stage, life: int) -> float:
 
 
 def _live_and_die(stage: Stage, life: int, longest: float) -> None:
+    chance = stage.chance
     child = stage.start_sender("sender", stage.url("senders"), life, **LOAD)
-    time.sleep(stage.chance.uniform(0, longest))
-    if stage.chance.random() < GRACEFUL:
+    time.sleep(chance.uniform(0, longest))
+    cut_off = chance.random() < CUT_OFF
+    if cut_off:
+        stage.endpoints[0].kill()
+        time.sleep(chance.uniform(0, longest))
+    if chance.random() < GRACEFUL:
         child.signal(signal.SIGTERM)
-        time.sleep(stage.chance.uniform(0, longest / 4))
+        time.sleep(chance.uniform(0, longest / 4))
     child.kill()
+    if cut_off:
+        stage.restart_endpoint(0)
 
 
 def _violations(stage: Stage) -> list[str]:
