@@ -185,9 +185,9 @@ class Inbox:
         self._counts.add("withdrawn", int(deleted))
         return deleted
 
-    def mark_dispatched(self, origin: bytes, seq: int) -> None:
-        """Note, before it happens, that a command goes to a listener: it never goes again."""
-        self._mark([(origin, seq)], _State.ACCEPTED, _State.DISPATCHED)
+    def mark_dispatched_many(self, keys: Iterable[tuple[bytes, int]]) -> None:
+        """Note, before it happens, that commands go to listeners: they never go again."""
+        self._mark(keys, _State.ACCEPTED, _State.DISPATCHED)
 
     def mark_done_many(self, keys: Iterable[tuple[bytes, int]]) -> None:
         """Note that commands are through, by origin and seq; only their numbers are kept."""

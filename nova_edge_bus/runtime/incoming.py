@@ -3,11 +3,13 @@
 
 import functools
 import time
+from collections.abc import Sequence
 
 from nova_edge_bus import concurrency
 from nova_edge_bus.delivery import origins
 from nova_edge_bus.delivery import receiver as receiver_module
 from nova_edge_bus.journal import entries
+from nova_edge_bus.journal import journal as journal_module
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.runtime import links as links_module
 from nova_edge_bus.runtime import mailbox
@@ -32,6 +34,9 @@ class Incoming:
         self._store = store
         self._mailboxes: dict[int, mailbox.Mailbox] = {}
         self._foreign: dict[origins.Inbound, store_module.Store] = {}
+        self._call_soon = store.call_soon
+        self._accepting = store.combiner(_accept)
+        self._begun = store.combiner(_mark_dispatched)
         self.receiver = receiver_module.Receiver(self, holding_interval=timeout / 3)
 
     def restore(self, stored: list[entries.Received]) -> list[entries.Received]:
@@ -87,26 +92,28 @@ class Incoming:
         if item.kind != messages.Kind.COMMAND:
             return
         waiter = pending.Pending()
-        self._foreign.get(item, self._store).run(
-            lambda journal: journal.inbox.mark_dispatched(item.origin, item.number),
-            lambda _, error: concurrency.post(
-                functools.partial(waiter.fail, error)
-                if error is not None
-                else functools.partial(waiter.resolve, 0, b"")
-            ),
-        )
+
+        def done(_: object, error: Exception | None) -> None:
+            if error is not None:
+                concurrency.post(functools.partial(waiter.fail, error))
+            else:
+                concurrency.post(functools.partial(waiter.resolve, 0, b""))
+
+        foreign = self._foreign.get(item)
+        begun = self._begun if foreign is None else foreign.combiner(_mark_dispatched)
+        begun.add((item.origin, item.number), done)
         waiter.wait(store_module.OPEN_TIMEOUT)
 
     def finish(self, item: origins.Inbound, status: int, body: bytes) -> None:
         """*item* has been handled; on the I/O thread."""
         if item.kind == messages.Kind.COMMAND:
-            self._foreign.get(item, self._store).lazily(
-                lambda journal: journal.inbox.mark_done_many([(item.origin, item.number)]),
-                lambda: self._foreign.pop(item, None),
-                concurrency.monotonic(),
-            )
+            self._foreign.get(item, self._store).lazily(_mark_done, self._done, item)
         elif item.kind is not None:
             self.receiver.finished(item, status, body)
+
+    def _done(self, items: list[origins.Inbound]) -> None:
+        for item in items:
+            self._foreign.pop(item, None)
 
     # receiver.Port
 
@@ -126,7 +133,7 @@ class Incoming:
             received_at=time.time(),
         )
 
-        def done(fresh: list[bool] | None, error: Exception | None) -> None:
+        def done(fresh: bool | None, error: Exception | None) -> None:
             if error is not None or fresh is None:
                 LOG.warning_once_in(
                     REPEAT_WARNING,
@@ -137,9 +144,11 @@ class Incoming:
                 )
                 self.receiver.not_accepted(item, "the inbox cannot be written")
             else:
-                self.receiver.accepted(item, fresh=fresh[0])
+                self.receiver.accepted(item, fresh=fresh)
 
-        self._store.run(lambda journal: journal.inbox.accept_many([row]), done)
+        self._accepting.add(
+            row, lambda fresh, error: self._call_soon(functools.partial(done, fresh, error))
+        )
 
     def withdraw(self, item: origins.Inbound) -> None:
         """See :class:`nova_edge_bus.delivery.receiver.Port`."""
@@ -164,11 +173,28 @@ class Incoming:
 
     def forget(self, origin: bytes, address: str, floor: int) -> None:
         """See :class:`nova_edge_bus.delivery.receiver.Port`."""
-        self._store.lazily(
-            lambda journal: journal.inbox.forget_below(origin, address, floor),
-            lambda: None,
-            concurrency.monotonic(),
-        )
+        self._store.lazily(_forget, _nothing, (origin, address, floor))
+
+
+def _accept(journal: journal_module.Journal, rows: Sequence[entries.Received]) -> Sequence[bool]:
+    return journal.inbox.accept_many(rows)
+
+
+def _mark_dispatched(journal: journal_module.Journal, keys: Sequence[tuple[bytes, int]]) -> None:
+    journal.inbox.mark_dispatched_many(keys)
+
+
+def _mark_done(journal: journal_module.Journal, items: list[origins.Inbound]) -> None:
+    journal.inbox.mark_done_many((item.origin, item.number) for item in items)
+
+
+def _forget(journal: journal_module.Journal, floors: list[tuple[bytes, str, int]]) -> None:
+    for origin, address, floor in floors:
+        journal.inbox.forget_below(origin, address, floor)
+
+
+def _nothing(_: list[object]) -> None:
+    """Nobody waits for it."""
 
 
 def _stored_item(row: entries.Received) -> origins.Inbound:

@@ -83,12 +83,10 @@ class Outgoing:
 
     def settle(self, seq: int, outcome: str) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
-        settled = (seq, outcome, None)
-        self._store.lazily(
-            lambda journal: journal.outbox.settle_many([settled]),
-            lambda: self.sender.settled([seq]),
-            concurrency.monotonic(),
-        )
+        self._store.lazily(_settle, self._settled, (seq, outcome, None))
+
+    def _settled(self, settled: list[tuple[int, str, None]]) -> None:
+        self.sender.settled([seq for seq, _, _ in settled])
 
     def pin(self, pins: list[tuple[int, bytes]]) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
@@ -182,6 +180,10 @@ class Outgoing:
     @staticmethod
     def _post(callback: Callable[[], None]) -> None:
         concurrency.post(callback)
+
+
+def _settle(journal: journal_module.Journal, settled: list[tuple[int, str, None]]) -> None:
+    journal.outbox.settle_many(settled)
 
 
 def _stored_item(entry: entries.Entry) -> streams.Item:

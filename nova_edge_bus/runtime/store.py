@@ -15,6 +15,7 @@ from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal as journal_module
 from nova_edge_bus.journal import slots
 from nova_edge_bus.journal import writer
+from nova_edge_bus.runtime import combining
 
 LOG = concurrency.NativeLogger(__name__)
 T = TypeVar("T")
@@ -33,8 +34,8 @@ LeftOver = dict[str, tuple[list[tuple[int, str]], list[tuple[str, int]]]]
 
 
 class _Lazy(NamedTuple):
-    op: Callable[[journal_module.Journal], object]
-    then: Callable[[], object]
+    verb: Callable[[journal_module.Journal, list[Any]], object]
+    then: Callable[[list[Any]], object]
 
 
 class Store:
@@ -50,8 +51,9 @@ class Store:
         call_soon: Callable[[Callable[[], None]], None],
     ) -> None:
         self._slot = slot
-        self._call_soon = call_soon
-        self._lazy: list[_Lazy] = []
+        self.call_soon = call_soon
+        self._lazy: dict[_Lazy, list[Any]] = {}
+        self._lazy_count = 0
         self._lazy_since: float | None = None
         self._writer = writer.JournalWriter(
             functools.partial(_open, slot.path, settings), on_error=_report
@@ -112,7 +114,7 @@ class Store:
     ) -> None:
         """Run *op* in the writer, and *then* on the I/O thread after the commit."""
         self._writer.submit(
-            op, lambda result, error: self._call_soon(functools.partial(then, result, error))
+            op, lambda result, error: self.call_soon(functools.partial(then, result, error))
         )
 
     def append(
@@ -121,17 +123,25 @@ class Store:
         """Append an entry; *done* runs on the writer's thread after the commit."""
         self._writer.append(entry, done)
 
+    def combiner(self, verb: combining.Verb) -> combining.Combiner:
+        """Writes with *verb* for many callers at once; they are told on the writer's thread."""
+        return combining.Combiner(self._writer.submit, verb)
+
     def lazily(
         self,
-        op: Callable[[journal_module.Journal], object],
-        then: Callable[[], object],
-        now: float,
+        verb: Callable[[journal_module.Journal, list[Any]], object],
+        then: Callable[[list[Any]], object],
+        argument: Any,
     ) -> None:
-        """Run *op* with a later commit; *then* runs on the I/O thread after that."""
-        self._lazy.append(_Lazy(op, then))
+        """Write *argument* with a later commit; *then* runs on the I/O thread after that.
+
+        Both get all the arguments that have gathered for the same pair of them.
+        """
+        self._lazy.setdefault(_Lazy(verb, then), []).append(argument)
+        self._lazy_count += 1
         if self._lazy_since is None:
-            self._lazy_since = now
-        if len(self._lazy) >= LAZY_LIMIT:
+            self._lazy_since = concurrency.monotonic()
+        if self._lazy_count >= LAZY_LIMIT:
             self._flush()
 
     def tick(self, now: float) -> None:
@@ -150,21 +160,21 @@ class Store:
         self._slot.release()
 
     def _flush(self) -> None:
-        lazy, self._lazy = self._lazy, []
-        self._lazy_since = None
+        lazy, self._lazy = self._lazy, {}
+        self._lazy_since, self._lazy_count = None, 0
         if not lazy:
             return
 
         def apply(journal: journal_module.Journal) -> None:
-            for each in lazy:
-                each.op(journal)
+            for each, arguments in lazy.items():
+                each.verb(journal, arguments)
 
         def finish(_: object, error: Exception | None) -> None:
             if error is not None:
                 LOG.error("cannot write outcomes to journal %s: %s", self.path, error)
                 return
-            for each in lazy:
-                each.then()
+            for each, arguments in lazy.items():
+                each.then(arguments)
 
         self.run(apply, finish)
 

@@ -25,7 +25,7 @@ def accept(it: journal.Journal, *received: entries.Received) -> list[bool]:
 
 def dispatch(it: journal.Journal, seq: int, origin: bytes = ORIGIN) -> None:
     with it.transaction():
-        it.inbox.mark_dispatched(origin, seq)
+        it.inbox.mark_dispatched_many([(origin, seq)])
 
 
 def finish(it: journal.Journal, *seqs: int, origin: bytes = ORIGIN) -> None:

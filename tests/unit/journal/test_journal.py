@@ -342,5 +342,5 @@ def test_a_received_command_is_work_until_it_is_dispatched(path: pathlib.Path) -
             it.inbox.accept_many([make.received(1)])
         assert journal.has_work(path)
         with it.transaction():
-            it.inbox.mark_dispatched(make.received(1).origin, 1)
+            it.inbox.mark_dispatched_many([(make.received(1).origin, 1)])
         assert not journal.has_work(path)

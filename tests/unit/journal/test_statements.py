@@ -87,5 +87,5 @@ def test_dispatching_does_not_write_the_body_again(
     assert wal_pages(it, path) > 150
     with it.transaction():
         for seq in range(1, 51):
-            it.inbox.mark_dispatched(b"origin-1", seq)
+            it.inbox.mark_dispatched_many([(b"origin-1", seq)])
     assert wal_pages(it, path) < 20
