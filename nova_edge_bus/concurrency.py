@@ -73,13 +73,30 @@ def join(thread: Any, timeout: float) -> bool:
 
     :param timeout: seconds
     """
-    if not is_patched():
-        thread.join(timeout)
-        return not thread.is_alive()
-    deadline = monotonic() + timeout
-    while thread.is_alive() and monotonic() < deadline:
-        pause(0.005)
+    if _in_hub():
+        return _poll(lambda: not thread.is_alive(), timeout)
+    thread.join(timeout)
     return not thread.is_alive()
+
+
+def wait(event: Any, timeout: float) -> bool:
+    """Wait for a native event without stopping the hub; tell whether it was set in time.
+
+    :param timeout: seconds
+    """
+    if _in_hub():
+        return _poll(event.is_set, timeout)
+    return bool(event.wait(timeout))
+
+
+def _poll(is_over: Callable[[], bool], timeout: float) -> bool:
+    """Nothing in a native thread can wake a greenlet that waits for a native object."""
+    deadline = monotonic() + timeout
+    while not is_over():
+        if monotonic() >= deadline:
+            return False
+        pause(0.005)
+    return True
 
 
 def pause(seconds: float) -> None:
@@ -93,6 +110,7 @@ class _HubBridge:
     def __init__(self) -> None:
         self._callbacks: collections.deque[Callable[[], None]] = collections.deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.thread: int = native.threading.get_ident()
         eventlet = sys.modules["eventlet"]
         self._trampoline = eventlet.hubs.trampoline
         self._greenlet = eventlet.spawn(self._run)
@@ -122,6 +140,12 @@ def prepare() -> None:
         if key not in _bridges:
             _bridges.clear()
             _bridges[key] = _HubBridge()
+
+
+def _in_hub() -> bool:
+    """Whether the caller runs in the thread whose hub must go on; native threads do not."""
+    bridge = _bridges.get((os.getpid(), 0))
+    return bridge is not None and bridge.thread == native.threading.get_ident()
 
 
 def post(callback: Callable[[], None]) -> None:

@@ -84,7 +84,7 @@ class Store:
             done.set()
 
         self._writer.submit(op, finish)
-        if not done.wait(OPEN_TIMEOUT):
+        if not concurrency.wait(done, OPEN_TIMEOUT):
             raise errors.JournalError(
                 f"journal {self.path} did not answer within {OPEN_TIMEOUT:g} s; is the disk stuck?"
             )
