@@ -118,8 +118,10 @@ def hear() -> str:
 
 
 class _NoEventlet(importlib.abc.MetaPathFinder):
+    """What nova puts into its processes in native-threading mode."""
+
     def find_spec(self, fullname: str, path: object, target: object = None) -> None:
-        if fullname.split(".")[0] in ("eventlet", "greenlet"):
+        if fullname.startswith("eventlet"):
             raise ImportError(f"{fullname} must not be imported in native-threading mode")
 
 
@@ -135,6 +137,9 @@ def main(arguments: list[str]) -> None:
         fcntl.fcntl(0, fcntl.F_SETFL, flags | os.O_NONBLOCK)
     elif mode == "--no-eventlet":
         sys.meta_path.insert(0, _NoEventlet())
+        from oslo_service import backend
+
+        backend.init_backend(backend.BackendType.THREADING)
     from tests.driver import scenes
 
     function, given = arguments

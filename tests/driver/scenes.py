@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import os
 import pathlib
+import sys
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import oslo_messaging
@@ -151,3 +154,82 @@ def accept_and_send(
     peer.rpc._listen(oslo_messaging.Target(topic=topic, server="here"), 1, None)
     say("listening")
     hear()
+
+
+def everything(url: str, journal_dir: pathlib.Path, topic: str, **options: Any) -> None:
+    """Use all that the driver offers inside one process, and give it back."""
+    peer = peers.Peer(url, journal_dir, **options)
+    recorder, listening = peers.Recorder("here"), peers.Listening()
+    peer.serve(topic, "here", recorder, threads=1)
+    peer.listen([topic], listening, threads=1)
+    client = peer.client(topic)
+    say("call", client.call({}, "echo", value={"a": [1, None]}))
+    try:
+        client.call({}, "no_such_method")
+    except oslo_messaging.RemoteError as error:
+        say("error", error.exc_type)
+    try:
+        peer.client("nobody", timeout=0.5).call({}, "echo", value=1)
+    except oslo_messaging.MessagingTimeout:
+        say("timeout")
+    for value in range(20):
+        client.cast({}, "put", value=value)
+    say("casts", recorder.take(20))
+    peer.client(topic, fanout=True).cast({}, "put", value="fanout")
+    say("fanout", recorder.take(1))
+    for value in range(20):
+        peer.notifier(topic).info({}, "event", value)
+    say("notifications", [payload for _, _, payload in listening.take(20)])
+    answers = []
+    callers = [
+        threading.Thread(target=lambda n=n: answers.append(client.call({}, "echo", value=n)))
+        for n in range(20)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    say("concurrent calls", sorted(answers))
+    peer.close()
+    say("closed", [name for name in sys.modules if name.split(".")[0] == "eventlet"] != [])
+
+
+class Ticker:
+    """A greenlet that wants to run every few milliseconds, and notes how late it was at worst."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        threading.Thread(target=self._tick, daemon=True).start()
+
+    def _tick(self) -> None:
+        last = time.monotonic()
+        while True:
+            time.sleep(0.005)
+            now = time.monotonic()
+            self.longest = max(self.longest, now - last)
+            last = now
+
+
+def tick(url: str, journal_dir: pathlib.Path, topic: str, **options: Any) -> None:
+    """Do what can wait for the disk, one thing for each word, and watch the hub meanwhile."""
+    peer = peers.Peer(url, journal_dir, **options)
+    peer.serve(topic, "here", Teller("here"))
+    client = peer.client(topic)
+    actions: dict[str, Callable[[], object]] = {
+        "cast": lambda: peer.client("nobody").cast({}, "put", value=1),
+        "notify": lambda: peer.notifier("nobody").info({}, "event", 1),
+        "take": lambda: client.cast({}, "put", value=1),
+        "call": lambda: client.call({}, "echo", value=1),
+        "close": peer.close,
+        "open": lambda: peer.client("nobody").cast({}, "put", value=1),
+    }
+    client.call({}, "echo", value=1)
+    ticker = Ticker()
+    say("ready")
+    while word := hear():
+        ticker.longest = 0.0
+        began = time.monotonic()
+        actions[word]()
+        took = time.monotonic() - began
+        time.sleep(0.05)
+        say(word, [took, ticker.longest])
