@@ -71,7 +71,7 @@ def _minimum_version(asked: Arguments, scope: calls.Scope) -> FactQuestion:
 
 _BDM = "BlockDeviceMapping"
 
-_RULES: dict[tuple[str, str], tuple[tuple[str, ...], Rule]] = {
+RULES: dict[tuple[str, str], tuple[tuple[str, ...], Rule]] = {
     ("Instance", "get_by_uuid"): (
         ("uuid", "expected_attrs", "use_slave"),
         instance_rules.instance_by("uuid", "uuid"),
@@ -214,7 +214,7 @@ _RULES: dict[tuple[str, str], tuple[tuple[str, ...], Rule]] = {
 
 def question(call: calls.Call, scope: calls.Scope) -> AnyQuestion | None:
     """Return what a class method asks for, None when it cannot be told."""
-    known = _RULES.get((call.name, call.method))
+    known = RULES.get((call.name, call.method))
     if known is None or call.target is not None or scope.deleted not in ("no", "yes"):
         return None
     parameters, rule = known

@@ -93,11 +93,13 @@ class Snapshot:
         :param failure: has at least ``class``, the name of the exception's class
         """
         call = calls.parse(message)
-        if call is None or failure.get("class") != "InstanceNotFound":
+        scope = calls.scope_of(context)
+        # Whoever is no administrator is told the same of the instances of others.
+        if call is None or not scope.is_admin or failure.get("class") != "InstanceNotFound":
             return
         self._known.step()
         uuid = call.data.get("uuid") or call.data.get("instance_uuid")
-        question = rules.question(call, calls.scope_of(context))
+        question = rules.question(call, scope)
         if isinstance(question, questions.FieldQuestion):
             uuid = question.instance
         elif call.name == "Instance" and call.positional:
