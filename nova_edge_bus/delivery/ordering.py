@@ -88,6 +88,11 @@ class Ordering:
         _remove(group.records, seq)
         return self._release(name, group)
 
+    def first_record(self, name: str) -> int:
+        """The oldest unsettled record of a group, or 0."""
+        group = self._groups.get(name)
+        return group.records[0] if group and group.records else 0
+
     def _release(self, name: str, group: _Group) -> list[streams.Item]:
         free: list[streams.Item] = []
         still: list[streams.Item] = []

@@ -104,12 +104,13 @@ class Origin:
         return [item for item in freed if item.number >= floor], over
 
     def must_wait(self, item: Inbound) -> bool:
-        """Whether the predecessor of *item* has yet to be done; then *item* is kept for it."""
-        if not item.after or item.after < self.floor or item.after in self.done:
-            return False
+        """Whether the predecessor of *item* has yet to be done."""
+        return item.after >= max(1, self.floor) and item.after not in self.done
+
+    def park(self, item: Inbound) -> None:
+        """Keep *item* for its predecessor."""
         self._followers.setdefault(item.after, []).append(item)
         self.parked += 1
-        return True
 
     def unpark(self, item: Inbound) -> None:
         """*item* does not wait for its predecessor any more."""

@@ -306,12 +306,15 @@ class Receiver:
             self._report([known], monitor=False)
 
     def _take(self, origin: origins.Origin, item: origins.Inbound) -> None:
-        if origin.parked >= MAX_PARKED:
+        must_wait = origin.must_wait(item)
+        if must_wait and origin.parked >= MAX_PARKED:
             self._refuse(item, messages.Refusal.BUSY, "too many deliveries wait for others")
             return
         origin.items[item.number] = item
         self._active[item] = None
-        if not origin.must_wait(item):
+        if must_wait:
+            origin.park(item)
+        else:
             self._release(origin, [item])
 
     def _release(self, origin: origins.Origin, items: list[origins.Inbound]) -> None:

@@ -314,4 +314,8 @@ class Sender:
         self._backlog.remove(item)
         self._chooser.release(item)
         self._unpark(self._ordering.leave(item))
+        if item.kind == messages.Kind.RECORD:
+            following = self._backlog.entry(self._ordering.first_record(item.group))
+            if following is not None:
+                self._backlog.wake(self._backlog.stream_of(following))
         self._backlog.forget_if_idle(stream)

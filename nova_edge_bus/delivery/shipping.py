@@ -123,9 +123,7 @@ class Shipper:
 
     def _is_to_be_copied(self, stream: streams.Stream, item: streams.Item) -> bool:
         """Whether *item* is a notification for several pools, and certainly in none of them."""
-        return (
-            item.expires is not None and not item.may_have_arrived and self._is_pooled(stream)
-        )
+        return item.expires is not None and not item.may_have_arrived and self._is_pooled(stream)
 
     def _is_pooled(self, stream: streams.Stream) -> bool:
         """Whether notifications of *stream* are to be copied for listener pools."""

@@ -66,9 +66,7 @@ class Ledger:
 
     # At the sender
 
-    def appended(
-        self, outbox: bytes, seq: int, kind: messages.Kind, key: str, group: str
-    ) -> None:
+    def appended(self, outbox: bytes, seq: int, kind: messages.Kind, key: str, group: str) -> None:
         self.facts[(outbox, seq)] = Fact(kind, key, group)
         if group and kind == messages.Kind.RECORD:
             self._records[(outbox, group)].append(seq)

@@ -16,11 +16,11 @@ from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol.states import State
 from tests.unit.delivery import journals
 from tests.unit.delivery import ledger as ledgers
+from tests.unit.delivery import receiving
 from tests.unit.delivery import wires
 
 PAGE = 3
 BACKLOG = 6
-MAILBOX = 4
 NOTIFICATIONS = "v/e/notifications.info"
 FAR = 1e9
 _peer_ids = itertools.count(1)
@@ -75,7 +75,7 @@ class Process:
             epoch=journal.epoch,
             limits=limits,
         )
-        self.receiver = receiver.Receiver(ReceiverPort(self), holding_interval=2.0)
+        self.receiver = receiver.Receiver(receiving.ReceiverPort(self), holding_interval=2.0)
         self.sender.restore(*journal.left_over())
         self.receiver.restore(journal.undone())
         self._handlers: dict[type, Callable[[str, Any], None]] = {
@@ -363,44 +363,3 @@ class Process:
 
     def fenced(self) -> None:
         raise AssertionError("the current life was fenced")
-
-
-class ReceiverPort:
-    """The receiver's port of a process."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-        self._journal = process.journal
-
-    def transmit(self, via: object, message: messages.Message) -> None:
-        self._process.transmit(via, message)
-
-    def accept(self, item: origins.Inbound) -> None:
-        def then(fresh: bool) -> None:
-            self._process.receiver.accepted(item, fresh=fresh)
-
-        def run() -> bool:
-            fresh = self._journal.accept(item)
-            if fresh:
-                self._process.ledger.accepted(item, self._journal.outbox_id)
-            return fresh
-
-        self._journal.submit(run, then)
-
-    def withdraw(self, item: origins.Inbound) -> None:
-        def run() -> None:
-            self._journal.withdraw(item)
-            self._process.ledger.withdrawn(item, self._journal.outbox_id)
-
-        self._journal.submit(run, lambda result: self._process.receiver.withdrawn(item))
-
-    def dispatch(self, item: origins.Inbound) -> None:
-        self._process.mailboxes[item.listener].append(item)
-
-    def is_crowded(self, listener: int) -> bool:
-        return len(self._process.mailboxes[listener]) >= MAILBOX
-
-    def forget(self, origin: bytes, address: str, floor: int) -> None:
-        self._journal.lazily(
-            lambda: self._journal.forget(origin, address, floor), lambda result: None
-        )

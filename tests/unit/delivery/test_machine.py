@@ -184,7 +184,7 @@ class DeliveryMachine(stateful.RuleBasedStateMachine):
 
 
 class GraceMachine(DeliveryMachine):
-    """A consumer that stays away is replaced: then, and only then, a second inbox has a command."""
+    """A consumer that stays away is replaced: only then has a second inbox a command."""
 
     grace = 10.0
     second_inbox = True

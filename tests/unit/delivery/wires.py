@@ -84,7 +84,7 @@ class Connection:
             self.up.extend(packets)
 
     def cut(self, *, endpoint_knows: bool = True, peer_knows: bool = True) -> None:
-        """Break, with the loss of all that is on its way; who does not know finds out by silence."""
+        """Break and lose all that is on its way; who does not know finds out by silence."""
         self.is_up = False
         self.up.clear()
         self.down.clear()

@@ -187,6 +187,5 @@ class World:
     def busy(self) -> bool:
         """Whether anything is under way."""
         return bool(self.ledger.awaited_calls()) or any(
-            any(process.mailboxes.values()) or process.working
-            for process in self.live()
+            any(process.mailboxes.values()) or process.working for process in self.live()
         )
