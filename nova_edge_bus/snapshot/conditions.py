@@ -16,8 +16,6 @@ Scalar = str | int | bool | None
 
 UNIQUE_FIELDS = frozenset({"uuid", "id"})
 """A row's own identity in any kind of object."""
-_ABSENT_MEANS = {"deleted": False}
-"""Fields that not every kind of object has, with what their absence means."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,9 +34,7 @@ class Field:
     def holds(self, fields: Mapping[str, Any]) -> bool | None:
         """Whether it holds; None when the field is not known."""
         if self.name not in fields:
-            if self.name not in _ABSENT_MEANS:
-                return None
-            return (_ABSENT_MEANS[self.name] in self.values) is not self.negated
+            return None
         return (fields[self.name] in self.values) is not self.negated
 
     def implied_by(self, other: Condition) -> bool:
@@ -101,6 +97,17 @@ def evaluate(conditions: Conditions, fields: Mapping[str, Any]) -> bool | None:
 def implies(narrow: Conditions, broad: Conditions) -> bool:
     """Whether every object that meets *narrow* meets *broad* (False also when in doubt)."""
     return all(any(each.implied_by(other) for other in narrow) for each in broad)
+
+
+def fields_of(conditions: Conditions) -> frozenset[str]:
+    """The fields that decide."""
+    names: set[str] = set()
+    for each in conditions:
+        if isinstance(each, Field):
+            names.add(each.name)
+        else:
+            names.update(*map(fields_of, each.alternatives))
+    return frozenset(names)
 
 
 def to_json(conditions: Conditions) -> list[Any]:

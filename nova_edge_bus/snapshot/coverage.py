@@ -10,6 +10,7 @@ conditions, so that our own writes move objects in and out.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
@@ -82,15 +83,24 @@ class Coverage:
         return (each for each in self._covers.values() if each.kind == kind)
 
     def void(
-        self, kind: str, fields: Mapping[str, Any], *, but_within: Conditions | None = None
+        self,
+        kind: str,
+        fields: Mapping[str, Any],
+        *,
+        but_within: Conditions | None = None,
+        touching: Iterable[str] | None = None,
     ) -> None:
         """Rely no more on any set that an unknown object with *fields* may belong to.
 
         :param but_within: conditions that the object is known not to meet; a set within them
             stays complete
+        :param touching: the fields that have changed; a set that others decide stays complete
         """
         for cover in list(self.of(kind)):
             if but_within is not None and conditions.implies(cover.conditions, but_within):
                 continue
+            if touching is not None:
+                if not conditions.fields_of(cover.conditions) & frozenset(touching):
+                    continue
             if conditions.evaluate(cover.conditions, fields) is not False:
                 self.remove(kind, cover.conditions)

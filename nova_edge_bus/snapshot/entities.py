@@ -141,6 +141,8 @@ class Entity:
             for name, value in data.items()
             if name not in central or central[name] != value
         }
+        # Not every kind of object says of itself that it is not deleted.
+        central.setdefault("deleted", False)
         if not different:
             return False
         different = {name: primitives.clean(value) for name, value in different.items()}

@@ -20,6 +20,8 @@ from nova_edge_bus.snapshot.entities import Entities
 from nova_edge_bus.snapshot.entities import Entity
 from nova_edge_bus.snapshot.entities import Write
 
+_LASTING = {"PciDevice": frozenset({"id", "uuid", "compute_node_id", "address"})}
+_LASTING_ELSEWHERE = frozenset({"id", "uuid", "instance_uuid"})
 _NO_SUCH_ROW = {
     "Instance": "InstanceNotFound",
     "Migration": "MigrationNotFound",
@@ -142,6 +144,11 @@ class Knowledge:
             fields = dict(write.data)
             write.apply(fields)
             self.coverage.void(write.kind, fields)
+            # The writer's other fields may be old: what it changes decides by itself.
+            changed: dict[str, Any] = {}
+            write.apply(changed)
+            certain = {**_lasting(write.kind, write.data), **changed}
+            self.coverage.void(write.kind, certain, touching=changed)
 
     def settle(self, seq: int, reply: Any | None, failure: Mapping[str, Any] | None) -> None:
         """A write of ours is applied, or refused."""
@@ -181,8 +188,9 @@ class Knowledge:
 
     def forget(self, entity: Entity, *, but_within: Conditions | None = None) -> None:
         """Rely no more on what was known of an object; it may exist, or not."""
-        self.coverage.void(entity.kind, entity.central, but_within=but_within)
-        self.coverage.void(entity.kind, entity.view, but_within=but_within)
+        self.coverage.void(
+            entity.kind, _lasting(entity.kind, entity.central), but_within=but_within
+        )
         self.entities.remove(entity, keep_writes=True)
         self.changed_at[entity.kind] = self.tick
 
@@ -231,6 +239,12 @@ class Knowledge:
             if not self.coverage.for_question(kind, rest, self.tick):
                 return None
         return known
+
+
+def _lasting(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that no row ever changes."""
+    lasting = _LASTING.get(kind, _LASTING_ELSEWHERE)
+    return {name: value for name, value in fields.items() if name in lasting}
 
 
 def _updates_in(reply: Any) -> Mapping[str, Any]:

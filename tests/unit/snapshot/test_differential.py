@@ -290,6 +290,7 @@ def _settings(examples: int) -> hypothesis.settings:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("centre")
 @_settings(3)
 @hypothesis.given(data=st.data())
@@ -298,6 +299,7 @@ def test_answers_are_absent_or_the_shadows(empty_database: pathlib.Path, data: A
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(7200)
 @pytest.mark.usefixtures("centre")
 @_settings(300)
 @hypothesis.given(data=st.data())
