@@ -6,12 +6,14 @@ is done leaves its number behind until the sender says, with its floor, that it 
 again. Every method runs inside a transaction of its journal and takes effect with its commit.
 """
 
+import json
 import zlib
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import bindparam
+from sqlalchemy import func
 from sqlalchemy import select
 from sqlalchemy.dialects import sqlite
 
@@ -72,7 +74,12 @@ _DELETE = _table.delete().where(
     _c.seq == bindparam("seq"),
     _c.state == int(_State.ACCEPTED),
 )
-_ADDRESS = select(_c.address).where(_c.origin == bindparam("origin"), _c.seq == bindparam("seq"))
+_each = func.json_each(bindparam("seqs")).table_valued("value")
+_ADDRESSES = (
+    select(_c.address)
+    .where(_c.origin == bindparam("origin"), _c.seq.in_(select(_each.c.value)))
+    .distinct()
+)
 _EPOCH = select(schema.origins.c.epoch).where(schema.origins.c.origin == bindparam("origin"))
 _new_origin = sqlite.insert(schema.origins)
 _SET_EPOCH = _new_origin.on_conflict_do_update(
@@ -191,15 +198,14 @@ class Inbox:
 
     def mark_done_many(self, keys: Iterable[tuple[bytes, int]]) -> None:
         """Note that commands are through, by origin and seq; only their numbers are kept."""
-        done = list(keys)
-        self._db.run_many(_FINISH, [(int(_State.DONE), b"", origin, seq) for origin, seq in done])
-        streams = set()
-        for origin, seq in done:
-            address = self._db.run(_ADDRESS, {"origin": origin, "seq": seq}).scalar()
-            if address is not None:
-                streams.add((origin, str(address)))
-        for origin, address in streams:
-            self._forget(origin, address, self.floor(origin, address))
+        seqs: dict[bytes, list[int]] = {}
+        for origin, seq in keys:
+            seqs.setdefault(origin, []).append(seq)
+        for origin, done in seqs.items():
+            self._db.run_many(_FINISH, [(int(_State.DONE), b"", origin, seq) for seq in done])
+            values = {"origin": origin, "seqs": json.dumps(done)}
+            for address in self._db.run(_ADDRESSES, values).scalars().all():
+                self._forget(origin, address, self.floor(origin, address))
 
     def undone(self, limit: int = 1000) -> list[entries.Received]:
         """Return the commands that are accepted and not dispatched, in order of acceptance.

@@ -122,6 +122,16 @@ def test_streams_are_known_after_a_restart(path: pathlib.Path) -> None:
             assert len(it.outbox.streams()) == 2
 
 
+def test_an_undone_stream_is_made_again(path: pathlib.Path) -> None:
+    with make.opened(path) as it:
+        it.begin()
+        it.outbox.append_many([make.entry(address="new")])
+        it.rollback()
+        make.append(it, make.entry(address="new"))
+    with make.opened(path) as it:
+        assert make.pending(it, "new") == [1]
+
+
 def test_pins(it: journal.Journal) -> None:
     make.append(it, *[make.entry()] * 3)
     make.settle(it, (3, "applied", None))
