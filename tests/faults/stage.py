@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from nova_edge_bus import errors
 from nova_edge_bus.journal import journal
 from tests.faults import COMMANDS
@@ -24,6 +26,14 @@ _START_SECONDS = 30.0
 _STOP_SECONDS = 30.0
 _BOUND = re.compile(r"listening on tcp://127\.0\.0\.1:(\d+)")
 _SHOWN = 20
+
+
+def rounds(short: int, soak: int) -> list[Any]:
+    """How often a test does its worst: in ``make test``, and in ``make soak``."""
+    return [
+        pytest.param(short, marks=[pytest.mark.slow, pytest.mark.timeout(300)]),
+        pytest.param(soak, marks=pytest.mark.soak),
+    ]
 
 
 class Stage:

@@ -9,21 +9,18 @@ import pytest
 
 from tests.faults.loaded import Load
 from tests.faults.stage import Stage
+from tests.faults.stage import rounds
 
 LONGEST_PAUSE = 0.3
 """Seconds between two kills, and from a kill to the restart."""
 
-_ROUNDS = [50, pytest.param(500, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])]
 
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("rounds", _ROUNDS)
-def test_one_of_two_endpoints_is_killed(stage: Stage, rounds: int) -> None:
+@pytest.mark.parametrize("times", rounds(50, 500))
+def test_one_of_two_endpoints_is_killed(stage: Stage, times: int) -> None:
     stage.start_endpoints(2)
     load = Load(stage)
     load.start()
-    for _ in range(rounds):
+    for _ in range(times):
         load.begin_round()
         victim = stage.chance.randrange(2)
         time.sleep(stage.chance.uniform(0, LONGEST_PAUSE))
@@ -33,14 +30,12 @@ def test_one_of_two_endpoints_is_killed(stage: Stage, rounds: int) -> None:
     stage.require(load.finish())
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("rounds", _ROUNDS)
-def test_the_only_endpoint_is_killed_and_started_again(stage: Stage, rounds: int) -> None:
+@pytest.mark.parametrize("times", rounds(50, 500))
+def test_the_only_endpoint_is_killed_and_started_again(stage: Stage, times: int) -> None:
     stage.start_endpoints(1)
     load = Load(stage)
     load.start()
-    for _ in range(rounds):
+    for _ in range(times):
         load.begin_round()
         time.sleep(stage.chance.uniform(0, 2 * LONGEST_PAUSE))
         stage.endpoints[0].kill()

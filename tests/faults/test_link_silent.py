@@ -11,6 +11,7 @@ import pytest
 from tests.faults import history
 from tests.faults.loaded import Load
 from tests.faults.stage import Stage
+from tests.faults.stage import rounds
 from tests.nova.relay import Relay
 
 LINK_TIMEOUT = 1.0
@@ -30,20 +31,16 @@ def relays(stage: Stage) -> Iterator[list[Relay]]:
         relay.stop()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "rounds", [2, pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])]
-)
+@pytest.mark.parametrize("times", rounds(2, 100))
 @pytest.mark.parametrize("side", ["clients", "servers"])
 def test_a_silent_link_is_left_and_used_again(
-    stage: Stage, relays: list[Relay], side: str, rounds: int
+    stage: Stage, relays: list[Relay], side: str, times: int
 ) -> None:
     ports = {side: [relay.addresses[0][1] for relay in relays]}
     load = Load(stage, ports, link_timeout=LINK_TIMEOUT)
     load.start()
     silences: list[tuple[float, float]] = []
-    for number in range(rounds):
+    for number in range(times):
         load.begin_round()
         silent = number % 2
         relays[silent].silence()

@@ -14,6 +14,7 @@ from tests.faults.history import Mark
 from tests.faults.stage import Stage
 from tests.faults.stage import has_work
 from tests.faults.stage import interrupted
+from tests.faults.stage import rounds
 from tests.nova.processes import wait_until
 
 LONGEST_LIFE = 0.5
@@ -21,11 +22,7 @@ FLOOD = 2500
 """Commands that are there when the last receivers begin."""
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "lives", [30, pytest.param(500, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])]
-)
+@pytest.mark.parametrize("lives", rounds(30, 500))
 def test_commands_are_dispatched_once_or_known_to_be_interrupted(stage: Stage, lives: int) -> None:
     stage.start_endpoints(1)
     names = ("one", "two")

@@ -10,21 +10,18 @@ import pytest
 from tests.faults.loaded import SERVERS
 from tests.faults.loaded import Load
 from tests.faults.stage import Stage
+from tests.faults.stage import rounds
 
 LONGEST_PAUSE = 0.3
 """Seconds between two stops, and from a stop to the restart."""
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "rounds", [8, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])]
-)
-def test_callers_do_not_notice_a_rolling_restart(stage: Stage, rounds: int) -> None:
+@pytest.mark.parametrize("times", rounds(8, 200))
+def test_callers_do_not_notice_a_rolling_restart(stage: Stage, times: int) -> None:
     stage.start_endpoints(1)
     load = Load(stage, adoption_interval=1.0)
     load.start()
-    for number in range(rounds):
+    for number in range(times):
         load.begin_round()
         name = SERVERS[number % len(SERVERS)]
         time.sleep(stage.chance.uniform(0, LONGEST_PAUSE))

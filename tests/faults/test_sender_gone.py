@@ -10,6 +10,7 @@ import pytest
 from tests.faults import history
 from tests.faults.history import Event
 from tests.faults.stage import Stage
+from tests.faults.stage import rounds
 from tests.faults.stage import unsettled
 from tests.nova.processes import wait_until
 
@@ -17,11 +18,7 @@ ADOPTION_INTERVAL = 1.0
 KINDS = ("topic cast", "server cast", "save")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "lives", [5, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])]
-)
+@pytest.mark.parametrize("lives", rounds(5, 200))
 def test_a_live_process_ships_what_a_dead_one_left(stage: Stage, lives: int) -> None:
     stage.start_endpoints(1)
     for name in ("one", "two"):

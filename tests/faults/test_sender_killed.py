@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults import history
 from tests.faults.stage import Stage
+from tests.faults.stage import rounds
 from tests.faults.stage import unsettled
 
 GRACEFUL = 0.15
@@ -27,11 +28,7 @@ LOAD: dict[str, Any] = {
 WHOLE_LIFE_SECONDS = 90.0
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "lives", [200, pytest.param(2000, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])]
-)
+@pytest.mark.parametrize("lives", rounds(200, 2000))
 def test_what_returned_arrives_once_and_in_order(stage: Stage, lives: int) -> None:
     stage.start_endpoints(1)
     for name in ("one", "two"):
