@@ -12,6 +12,7 @@ from tests.unit.snapshot import rows
 from tests.unit.snapshot.centre import Centre
 from tests.unit.snapshot.centre import direct
 from tests.unit.snapshot.centre import over
+from tests.unit.snapshot.edge import HOST
 from tests.unit.snapshot.edge import Edge
 from tests.unit.snapshot.test_reads import absent
 from tests.unit.snapshot.test_reads import by_uuid
@@ -233,3 +234,41 @@ def test_destroyed_instance_is_gone_for_later_saves(centre: Centre, edge: Edge) 
         late.power_state = 4
         with pytest.raises(exception.InstanceNotFound):
             late.save()
+
+
+def test_flavors_are_saved_together(centre: Centre, edge: Edge) -> None:
+    uuid = rows.instance(centre).uuid
+    with over(edge):
+        startup(edge)
+        edge.linked = False
+        first, second = (by_uuid(edge, uuid, "flavor") for _ in range(2))
+        first.old_flavor = rows.flavor()
+        first.save()
+        second.flavor = rows.flavor()
+        second.flavor.memory_mb = 1024
+        second.save()
+        seen = by_uuid(edge, uuid, "flavor")
+        edge.heal()
+        central = by_uuid(edge, uuid, "flavor")
+    assert central.old_flavor is None
+    for name in ("flavor", "old_flavor", "new_flavor"):
+        assert rows.primitive(getattr(seen, name)) == rows.primitive(getattr(central, name))
+
+
+def test_destroyed_instance_takes_its_volumes_and_migrations_along(
+    centre: Centre, edge: Edge
+) -> None:
+    uuid = rows.instance(centre).uuid
+    rows.volume(centre, uuid)
+    rows.migration(centre, uuid)
+    with over(edge):
+        startup(edge)
+        context = edge.context()
+        volumes = objects.BlockDeviceMappingList.get_by_instance_uuid
+        migrations = objects.MigrationList.get_in_progress_and_error
+        assert volumes(context, uuid)
+        assert migrations(context, HOST, rows.NODE)
+        edge.linked = False
+        by_uuid(edge, uuid).destroy()
+        assert not volumes(context, uuid)
+        assert not migrations(context, HOST, rows.NODE)
