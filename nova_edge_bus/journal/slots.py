@@ -13,6 +13,7 @@ import io
 import os
 import re
 import urllib.parse
+from collections.abc import Callable
 from collections.abc import Iterator
 
 from nova_edge_bus import errors
@@ -89,12 +90,18 @@ def take(journal_dir: str | os.PathLike[str], host: str, service: str) -> Slot:
     )
 
 
-def orphans(journal_dir: str | os.PathLike[str], host: str) -> Iterator[Slot]:
+def orphans(
+    journal_dir: str | os.PathLike[str],
+    host: str,
+    wanted: Callable[[str], bool] = os.path.exists,
+) -> Iterator[Slot]:
     """Take, one at a time, each slot of a host whose journal exists and whose holder is gone.
 
     The caller releases each. Slots are tried as the iterator advances, so a slot that the caller
     releases at once is still not yielded twice.
 
+    :param wanted: tells from a journal's path whether to try its slot at all; a service that
+        starts while its own slot is tried has to take another one
     :raises JournalError: when the directory cannot be read
     """
     directory = os.fspath(journal_dir)
@@ -108,7 +115,7 @@ def orphans(journal_dir: str | os.PathLike[str], host: str) -> Iterator[Slot]:
         parsed = parse(name)
         if parsed is None or parsed[0] != host:
             continue
-        slot = _try(directory, *parsed)
+        slot = _try(directory, *parsed) if wanted(os.path.join(directory, name)) else None
         if slot is None:
             continue
         if os.path.exists(slot.path):

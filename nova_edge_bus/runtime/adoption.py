@@ -108,7 +108,7 @@ class Adopter:
         found: list[_Found] = []
         try:
             for slot in slots.orphans(
-                pathlib.Path(self._settings.journal_dir), self._settings.host
+                pathlib.Path(self._settings.journal_dir), self._settings.host, self._is_wanted
             ):
                 orphan = self._open(slot)
                 if orphan is not None:
@@ -118,21 +118,30 @@ class Adopter:
         self._loop.call_soon_threadsafe(lambda: self._begin(found))
 
     def _open(self, slot: slots.Slot) -> _Found | None:
+        if not self._is_wanted(slot.path):
+            slot.release()
+            return None
         try:
-            if self._is_fresh(slot.path) or not journal_module.has_work(slot.path):
-                slot.release()
-                return None
             store = store_module.Store(slot, self._settings, self._loop.call_soon_threadsafe)
             return _Found(store, store.left_over(), store.undone())
-        except (OSError, errors.JournalError) as error:
+        except errors.JournalError as error:
             LOG.warning("cannot adopt journal %s: %s", slot.path, error)
             slot.release()
             return None
 
+    def _is_wanted(self, path: str) -> bool:
+        """Whether the journal holds something, and nothing was written to it of late."""
+        try:
+            return not self._is_fresh(path) and journal_module.has_work(path)
+        except (OSError, errors.JournalError) as error:
+            LOG.warning("cannot look into journal %s: %s", path, error)
+            return False
+
     def _is_fresh(self, path: str) -> bool:
         """Whether the journal's own service may be about to come back."""
         written = max(
-            os.path.getmtime(name) for name in (path, f"{path}-wal") if os.path.exists(name)
+            (os.path.getmtime(name) for name in (path, f"{path}-wal") if os.path.exists(name)),
+            default=0.0,
         )
         return time.time() - written < self._settings.adoption_interval
 

@@ -112,6 +112,19 @@ def test_orphans_are_this_hosts_journals_that_nobody_holds(tmp_path: pathlib.Pat
         slot.release()
 
 
+def test_a_slot_that_is_not_wanted_is_not_tried(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "host-1.nova-compute-0.db").touch()
+    asked: list[str] = []
+
+    def refuse(path: str) -> bool:
+        asked.append(path)
+        return False
+
+    assert list(slots.orphans(tmp_path, "host-1", refuse)) == []
+    assert asked == [str(tmp_path / "host-1.nova-compute-0.db")]
+    assert not (tmp_path / "host-1.nova-compute-0.lock").exists()
+
+
 def test_no_directory_has_no_orphans(tmp_path: pathlib.Path) -> None:
     assert list(slots.orphans(tmp_path / "absent", "host-1")) == []
 
