@@ -63,7 +63,7 @@ class Peer:
         self.prog = prog
         self.host = host
         self.conf = configuration(
-            prog=prog, host=host, journal_dir=str(journal_dir), **{"linger": 1.0, **options}
+            prog=prog, host=host, journal_dir=str(journal_dir), **{"linger": 0.2, **options}
         )
         self._exmods = list(exmods)
         self._transports: list[Any] = []

@@ -37,12 +37,22 @@ class Teller:
 
 
 def send(
-    url: str, journal_dir: pathlib.Path, topic: str, values: list[Any], **options: Any
+    url: str,
+    journal_dir: pathlib.Path,
+    topic: str,
+    values: list[Any],
+    other: str = "",
+    **options: Any,
 ) -> None:
-    """Cast some values, then end as nova's services do: at once, without any cleanup."""
-    client = peers.Peer(url, journal_dir, **options).client(topic)
-    for value in values:
-        client.cast({}, "put", value=value)
+    """Cast some values, then end as nova's services do: at once, without any cleanup.
+
+    :param other: the URL of other endpoints that the same values go to
+    """
+    peer = peers.Peer(url, journal_dir, **options)
+    for transport in [peer.rpc_transport(each) for each in (url, other) if each]:
+        client = peer.client(topic, transport=transport)
+        for value in values:
+            client.cast({}, "put", value=value)
     say("sent")
     hear()
     os._exit(0)
