@@ -116,9 +116,13 @@ class Backlog:
         """Something of *stream* may be ready to be shipped."""
         self._ready[stream] = None
 
+    def streams_to(self, address: str) -> list[streams.Stream]:
+        """The streams of all numberings and pools that go to *address*."""
+        return list(self._by_address.get(address, {}).values())
+
     def wake_address(self, address: str) -> None:
         """There is news about the consumers of *address*."""
-        for stream in self._by_address.get(address, {}).values():
+        for stream in self.streams_to(address):
             self.wake(stream)
 
     def wake_all(self) -> None:

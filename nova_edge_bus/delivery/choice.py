@@ -3,16 +3,26 @@
 
 What has never left this process may go to anybody, in turns. What may have reached a consumer goes
 to that one again, because only that one can tell whether it had it. When that consumer is gone
-and stays away for ``grace`` seconds while others are there, entries and repeatable calls go to
-another one; a call that may not be repeated is left to time out.
+and stays away for ``grace`` seconds while others are there, entries go to another one. A call that
+is repeatable needs nobody to tell and waits for ``REPEAT_AFTER`` at the most; one that is not is
+left to time out.
 
 Where nobody can be reached it is this side that is cut off, and no consumer is taken for lost.
 """
+
+import math
 
 from nova_edge_bus import addressing
 from nova_edge_bus.delivery import directory as directory_module
 from nova_edge_bus.delivery import streams
 from nova_edge_bus.protocol import messages
+
+REPEAT_AFTER = 1.0
+"""Seconds for which a repeatable call waits for a lost consumer.
+
+They are for the consumers that come back one by one after an endpoint was lost: the first one must
+not get the calls of all.
+"""
 
 
 class Chooser:
@@ -54,13 +64,31 @@ class Chooser:
             return bound
         if item.may_have_arrived:
             lost_at = stream.lost.setdefault(identity, now)
-            if now - lost_at < self._grace or (item.is_call and not item.repeatable):
+            if now - lost_at < self._patience(stream, item):
                 return None
             self.forget(item)
             item.in_doubt = True
         else:
             self.forget(item)
         return self._pick(stream, item)
+
+    def _patience(self, stream: streams.Stream, item: streams.Item) -> float:
+        """Seconds for which *item* waits for the consumer that may have it."""
+        if not item.is_call:
+            return self._grace
+        if not item.repeatable:
+            return math.inf
+        return 0.0 if self.is_outlived(stream, item) else min(self._grace, REPEAT_AFTER)
+
+    def is_outlived(self, stream: streams.Stream, item: streams.Item) -> bool:
+        """Whether the process that has *item* is gone, and another one has its inbox now."""
+        consumer = item.consumer
+        if consumer is None or not consumer.inbox:
+            return False
+        heir = self._directory.by_inbox(stream.address, consumer.inbox, stream.pool)
+        if heir is None or heir.peer == consumer.peer:
+            return False
+        return self._directory.by_peer(stream.address, consumer.peer) is None
 
     def forget(self, item: streams.Item) -> None:
         """No consumer has *item*: it is as if it had never been shipped."""

@@ -165,7 +165,17 @@ class Sender:
     # What the other side says.
 
     def routes_changed(self, address: str) -> None:
-        """The directory has news about *address*."""
+        """The directory has news about *address*.
+
+        What went to a process that ended, and whose inbox a new process has, is shipped again
+        at once: nobody else is going to answer it.
+        """
+        self._take_back(
+            item
+            for stream in self._backlog.streams_to(address)
+            for item in stream.items.values()
+            if item.state is streams.State.IN_FLIGHT and self._chooser.is_outlived(stream, item)
+        )
         self._backlog.wake_address(address)
 
     def credit(self) -> None:

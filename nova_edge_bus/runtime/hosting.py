@@ -11,7 +11,7 @@ from nova_edge_bus.transport import loop as loop_module
 
 LOG = concurrency.NativeLogger(__name__)
 
-RETRY = 1.0
+RETRY = 0.25
 """Seconds between two attempts to bind the address while another process has it."""
 
 

@@ -3,6 +3,7 @@
 
 import pytest
 
+from nova_edge_bus.delivery import choice
 from tests.unit.delivery import rigs
 from tests.unit.delivery.rigs import GRACE
 from tests.unit.delivery.rigs import SERVER
@@ -88,8 +89,28 @@ def test_an_entry_follows_its_inbox_into_a_new_process(rig: rigs.SenderRig) -> N
     rig.ship()
     again = rigs.consumer("a2", inbox="a")
     rig.routes(again, B)
-    shipped = rig.wait(rigs.ACK_TIMEOUT + 1)
-    assert [(each.number, each.to) for each in shipped] == [(entry.number, again.peer)]
+    assert [(each.number, each.to) for each in rig.ship()] == [(entry.number, again.peer)]
+
+
+def test_a_process_that_is_still_there_keeps_what_it_has(rig: rigs.SenderRig) -> None:
+    """Another endpoint has not noticed yet which of the two processes ended."""
+    entry = rig.record()
+    rig.ship()
+    rig.routes(A, B, endpoint="e2")
+    again = rigs.consumer("a2", inbox="a")
+    rig.routes(again, B)
+    assert rig.ship() == []
+    rig.routes(again, B, endpoint="e2")
+    assert [(each.number, each.to) for each in rig.ship()] == [(entry.number, again.peer)]
+
+
+def test_a_process_that_takes_nothing_new_keeps_what_it_has(rig: rigs.SenderRig) -> None:
+    entry = rig.record()
+    rig.ship()
+    rig.routes(B)
+    assert rig.ship() == []
+    rig.sender.holding(rigs.Kind.RECORD, [entry.number], rig.now, monitor=False)
+    assert rig.wait(rigs.ACK_TIMEOUT - 0.5) == []
 
 
 def test_what_nobody_acknowledges_is_shipped_again_but_not_what_is_held(
@@ -263,13 +284,22 @@ def test_a_call_that_may_not_be_repeated_is_left_to_a_lost_consumer(
     assert [each.to for each in rig.ship()] == [A.peer], "it alone knows whether it had it"
 
 
-def test_a_repeatable_call_goes_to_another_consumer_after_the_grace(
+def test_a_repeatable_call_does_not_wait_for_the_grace(rig: rigs.SenderRig) -> None:
+    rig.call(repeatable=True)
+    rig.ship()
+    rig.endpoint_down()
+    rig.routes(B)
+    assert rig.wait(choice.REPEAT_AFTER - 0.25) == [], "the consumer may be about to come back"
+    assert [each.to for each in rig.wait(0.5)] == [B.peer]
+
+
+def test_a_repeatable_call_of_a_process_that_has_ended_is_made_again(
     rig: rigs.SenderRig,
 ) -> None:
     rig.call(repeatable=True)
     rig.ship()
-    rig.routes(B)
-    assert [each.to for each in rig.wait(GRACE + rigs.ACK_TIMEOUT + 1)] == [B.peer]
+    rig.routes(rigs.consumer("a2", inbox="a"), B)
+    assert len(rig.ship()) == 1
 
 
 def test_a_repeatable_call_goes_to_another_consumer_whenever_it_is_refused(
