@@ -60,6 +60,13 @@ def register(subparsers: typing.Any) -> None:
         help="where version documents are kept (default: %(default)s)",
     )
     parser.add_argument(
+        "--keep-tokens",
+        action="store_true",
+        help="answer requests for a token, too, with what keystone last said to the same "
+        "credentials, without the token and marked as expired; nova-compute asks for one before "
+        "it starts. The passwords are not kept, only a digest of each request",
+    )
+    parser.add_argument(
         "--allow-insecure",
         action="store_true",
         help="listen on addresses that are not loopback although what is sent there is neither "
@@ -115,6 +122,7 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             times.Settings(**{name: getattr(args, name) for name in vars(_DEFAULTS)}),
             args.cache_dir,
             tls=_tls(args.ca_file, args.upstream),
+            keep_tokens=args.keep_tokens,
             on_bound=lambda bound: _print_bound(bound, as_json=args.json),
         )
     )

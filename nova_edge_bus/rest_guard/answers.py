@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers that the guard gives on its own account, in the form that the service's clients read."""
 
+import collections.abc
 import json
+import types
 import typing
 
 from aiohttp import web
-
-from nova_edge_bus.rest_guard import discovery
 
 SERVER = "nova-edge-bus rest-guard"
 """The Server field, which tells these answers from the service's own."""
@@ -38,13 +38,17 @@ def failure(
     )
 
 
-def version_document(status: int, document: discovery.Document) -> web.Response:
-    """A version document that was kept."""
+def stand_in(
+    status: int,
+    said: dict[str, typing.Any],
+    fields: collections.abc.Mapping[str, str] = types.MappingProxyType({}),
+) -> web.Response:
+    """What the service once said."""
     return web.Response(
         status=status,
-        headers={"Server": SERVER},
+        headers={"Server": SERVER, **fields},
         content_type="application/json",
-        body=json.dumps(document).encode(),
+        body=json.dumps(said).encode(),
     )
 
 

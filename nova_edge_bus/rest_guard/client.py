@@ -13,7 +13,6 @@ import multidict
 import yarl
 
 from nova_edge_bus.rest_guard import addresses
-from nova_edge_bus.rest_guard import discovery
 from nova_edge_bus.rest_guard import errors
 from nova_edge_bus.rest_guard import resolver
 from nova_edge_bus.rest_guard import settings as times
@@ -28,7 +27,7 @@ _IDLE_SECONDS = 1.5
 """How long an idle connection is kept: less than the shortest keep-alive of common servers
 (gunicorn, 2 s), so that a server seldom closes a connection just as it is used again."""
 
-Body = collections.abc.AsyncIterable[bytes]
+Body = collections.abc.AsyncIterable[bytes] | bytes
 
 
 class UpstreamClient:
@@ -90,8 +89,8 @@ class UpstreamClient:
             ) as answer:
                 yield answer
 
-    async def read_document(self, target: str) -> tuple[int, bytes]:
-        """Ask for a version document: status, and the body as far as it is worth reading.
+    async def read_document(self, target: str, max_bytes: int) -> tuple[int, bytes]:
+        """Ask for a version document: status, and at most so much of the body.
 
         It goes over a connection of its own, which shows that one can be made.
 
@@ -112,7 +111,7 @@ class UpstreamClient:
                     ssl=self._tls if self._tls is not None else True,
                 ) as answer,
             ):
-                return answer.status, await read_at_most(answer, discovery.MAX_BYTES + 1)
+                return answer.status, await read_at_most(answer, max_bytes)
 
     def _session(
         self, connector: aiohttp.TCPConnector, *middlewares: aiohttp.ClientMiddlewareType
@@ -136,7 +135,7 @@ class UpstreamClient:
             yield
         except aiohttp.ConnectionTimeoutError:
             seconds = self._settings.connect_timeout
-            raise errors.Unreachable(f"no connection to {netloc} within {seconds:g} s") from None
+            raise errors.NotConnected(f"no connection to {netloc} within {seconds:g} s") from None
         except aiohttp.ClientConnectorError as exc:
             raise errors.Unreachable(f"cannot connect to {netloc}: {_reason(exc)}") from None
         except aiohttp.ClientError as exc:

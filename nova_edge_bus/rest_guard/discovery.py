@@ -15,9 +15,6 @@ import urllib.parse
 
 from nova_edge_bus.rest_guard import addresses
 
-MAX_BYTES = 64 * 1024
-"""A larger document is passed on and not kept."""
-
 _VERSION = re.compile(r"v\d+(\.\d+)?\Z")
 
 Document = dict[str, typing.Any]

@@ -16,6 +16,10 @@ class Unreachable(UpstreamError):
     """No connection to the upstream could be made, so the request was not sent."""
 
 
+class NotConnected(Unreachable):
+    """No connection came about in time: packets are lost, or the upstream is too busy."""
+
+
 class Broken(UpstreamError):
     """The connection ended before the answer did; the request may have had its effect."""
 

@@ -3,7 +3,7 @@
 
 import asyncio
 import collections.abc
-import json
+import dataclasses
 import socket
 import struct
 
@@ -12,12 +12,11 @@ import multidict
 from aiohttp import web
 
 from nova_edge_bus.rest_guard import addresses
-from nova_edge_bus.rest_guard import cache
 from nova_edge_bus.rest_guard import client
 from nova_edge_bus.rest_guard import discovery
-from nova_edge_bus.rest_guard import documents
 from nova_edge_bus.rest_guard import errors
 from nova_edge_bus.rest_guard import headers
+from nova_edge_bus.rest_guard import known as knowledge
 from nova_edge_bus.rest_guard import settings as times
 from nova_edge_bus.rest_guard import watch
 
@@ -28,6 +27,23 @@ _CONTINUE_SECONDS = 5.0
 
 _GATEWAY_STATUSES = (502, 503, 504)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A request to be passed on.
+
+    :param target: the request target, beginning with a slash
+    :param origin: where the client sees the guard
+    :param known: what may be known of the answer
+    :param body: the body, if it has been read
+    """
+
+    received: web.BaseRequest
+    target: str
+    origin: str
+    known: knowledge.Known | None
+    body: bytes | None = None
 
 
 class ExpectationFailed(Exception):
@@ -46,46 +62,42 @@ class Forwarder:
         upstream: addresses.Upstream,
         settings: times.Settings,
         way: client.UpstreamClient,
-        library: documents.Documents,
     ) -> None:
         self._upstream = upstream
-        self._document_seconds = settings.connect_timeout + settings.probe_timeout
+        self._patience = settings.connect_timeout + settings.probe_timeout
         self._client = way
-        self._documents = library
 
-    async def forward(
-        self, request: web.BaseRequest, target: str, exchange: watch.Exchange
-    ) -> web.StreamResponse:
+    async def forward(self, request: Request, exchange: watch.Exchange) -> web.StreamResponse:
         """Pass the request on and give its answer; a long one has been sent to the client already.
 
         Where this raises, the client has been sent either nothing, or part of an answer on a
         connection that is then reset, so that it cannot take the part for the whole.
 
-        :param target: the request target, beginning with a slash
         :raises UpstreamError: see :class:`~nova_edge_bus.rest_guard.client.UpstreamClient`; Silent
-            when a version document that is known takes longer than a probe may
+            when an answer that is known takes longer than a probe may
         :raises ExpectationFailed: when the upstream did not take up ``Expect: 100-continue``
         :raises ClientGone: when the client did not send its request to the end
         """
-        expects = expects_continue(request)
-        body = _Body(request, exchange, expects=expects) if request.body_exists else None
-        limit = asyncio.timeout(self._seconds_to_head(request.method, target, expects=expects))
-        if body is not None:
-            body.on_start = lambda: limit.reschedule(None)
+        received = request.received
+        expects = expects_continue(received)
+        limit = asyncio.timeout(self._seconds_to_head(request, expects=expects))
+        body = None
+        if request.body is None and received.body_exists:
+            body = _Body(received, exchange, limit, expects=expects)
         try:
             async with (
                 limit,
                 self._client.request(
-                    request.method,
-                    target,
-                    self._fields_for_upstream(request, target),
-                    body,
+                    received.method,
+                    request.target,
+                    self._fields_for_upstream(request),
+                    body if request.body is None else request.body,
                     expect_continue=expects,
                 ) as answer,
             ):
-                limit.reschedule(None)
+                _lift(limit)
                 exchange.heard()
-                return await self._pass_answer(request, target, answer, exchange)
+                return await self._pass_answer(request, answer, exchange)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -97,33 +109,34 @@ class Forwarder:
                 raise ClientGone("the client did not send the request to the end") from exc
             raise
 
-    def _seconds_to_head(self, method: str, target: str, *, expects: bool) -> float | None:
+    def _seconds_to_head(self, request: Request, *, expects: bool) -> float | None:
         if expects:
             return _CONTINUE_SECONDS
-        return self._document_seconds if self._documents.has(method, target) else None
+        known = request.known
+        if known is None or known.patience or known.answer(request.origin) is None:
+            return None
+        return self._patience
 
-    def _fields_for_upstream(
-        self, request: web.BaseRequest, target: str
-    ) -> multidict.CIMultiDict[str]:
+    def _fields_for_upstream(self, request: Request) -> multidict.CIMultiDict[str]:
+        received = request.received
         fields = headers.for_upstream(
-            request.headers, http="{}.{}".format(*request.version), client=request.remote
+            received.headers, http="{}.{}".format(*received.version), client=received.remote
         )
-        if self._documents.expected(request.method, target):
+        if request.known is not None:
             # It is read here, so it must come as it is.
             fields.popall("Accept-Encoding", None)
         return fields
 
     async def _pass_answer(
         self,
-        request: web.BaseRequest,
-        target: str,
+        request: Request,
         answer: aiohttp.ClientResponse,
         exchange: watch.Exchange,
     ) -> web.StreamResponse:
-        origin = client_origin(request)
-        if answer.status in _GATEWAY_STATUSES:
-            # The service itself is out of its own gateway's reach.
-            kept = self._documents.answer(request.method, target, origin)
+        known, origin = request.known, request.origin
+        if answer.status in _GATEWAY_STATUSES and known is not None:
+            # The service is out of its own gateway's reach.
+            kept = known.answer(origin)
             if kept is not None:
                 return kept
         fields = headers.for_client(answer.headers)
@@ -132,20 +145,19 @@ class Forwarder:
                 path = discovery.relative(fields[name], [self._upstream.netloc])
                 fields[name] = path if path == fields[name] else origin + path
         first = b""
-        if self._documents.expected(request.method, target) and _may_be_document(answer):
-            first = await client.read_at_most(answer, discovery.MAX_BYTES + 1)
-            document = self._documents.keep(target, answer.status, first)
-            if document is not None:
+        if known is not None and _is_worth_reading(answer, known):
+            first = await client.read_at_most(answer, known.max_bytes + 1)
+            body = None
+            if len(first) <= known.max_bytes:
+                body = known.keep(answer.status, first, origin)
+            if body is not None:
                 for name in ("Content-Length", "ETag"):
                     fields.popall(name, None)
                 return web.Response(
-                    status=answer.status,
-                    reason=answer.reason,
-                    headers=fields,
-                    body=json.dumps(discovery.attach(document, origin)).encode(),
+                    status=answer.status, reason=answer.reason, headers=fields, body=body
                 )
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=fields)
-        await _stream(request, response, answer, exchange, first)
+        await _stream(request.received, response, answer, exchange, first)
         return response
 
 
@@ -153,21 +165,25 @@ class _Body:
     """The body of a request, as it comes from the client.
 
     :ivar lost: whether the client ended before the body did
-    :ivar on_start: called when the upstream wants the first of it
     """
 
     def __init__(
-        self, request: web.BaseRequest, exchange: watch.Exchange, *, expects: bool
+        self,
+        request: web.BaseRequest,
+        exchange: watch.Exchange,
+        limit: asyncio.Timeout,
+        *,
+        expects: bool,
     ) -> None:
         self._request = request
         self._exchange = exchange
+        self._limit = limit
         self._expects = expects
         self.lost = False
-        self.on_start: collections.abc.Callable[[], None] = lambda: None
 
     async def __aiter__(self) -> collections.abc.AsyncIterator[bytes]:
-        self.on_start()
         if self._expects:
+            _lift(self._limit)
             writer = self._request.writer
             await writer.write(_CONTINUE)
             # What is counted here is the answer, and that has not begun.
@@ -222,6 +238,11 @@ def _reset(request: web.BaseRequest) -> None:
         transport.abort()
 
 
+def _lift(limit: asyncio.Timeout) -> None:
+    if not limit.expired():
+        limit.reschedule(None)
+
+
 def client_origin(request: web.BaseRequest) -> str:
     """Where the client sees the guard: ``http://HOST[:PORT]``."""
     host = request.headers.get("Host")
@@ -240,10 +261,9 @@ def expects_continue(request: web.BaseRequest) -> bool:
     return expects and request.version >= aiohttp.HttpVersion11 and request.body_exists
 
 
-def _may_be_document(answer: aiohttp.ClientResponse) -> bool:
+def _is_worth_reading(answer: aiohttp.ClientResponse, known: knowledge.Known) -> bool:
     return (
-        answer.status in cache.STATUSES
-        and answer.content_type == "application/json"
+        answer.content_type == "application/json"
         and "Content-Encoding" not in answer.headers
-        and (answer.content_length or 0) <= discovery.MAX_BYTES
+        and (answer.content_length or 0) <= known.max_bytes
     )

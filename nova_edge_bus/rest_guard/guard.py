@@ -12,12 +12,13 @@ from aiohttp import web
 
 from nova_edge_bus.rest_guard import addresses
 from nova_edge_bus.rest_guard import answers
-from nova_edge_bus.rest_guard import cache
 from nova_edge_bus.rest_guard import client
 from nova_edge_bus.rest_guard import documents
 from nova_edge_bus.rest_guard import errors
 from nova_edge_bus.rest_guard import forwarding
+from nova_edge_bus.rest_guard import known as knowledge
 from nova_edge_bus.rest_guard import settings as times
+from nova_edge_bus.rest_guard import tokens
 from nova_edge_bus.rest_guard import watch
 
 _log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ class Guard:
     503 is said only where the request has had no effect, so that it may be repeated. Where the
     effect is unknown, it is 502 or 504.
 
+    :param tls: for an upstream at https
+    :param keep_tokens: see :mod:`nova_edge_bus.rest_guard.tokens`
     :raises RestGuardError: when the cache directory cannot be made
     """
 
@@ -37,22 +40,31 @@ class Guard:
         upstream: addresses.Upstream,
         settings: times.Settings,
         cache_directory: pathlib.Path,
+        *,
         tls: ssl.SSLContext | None,
+        keep_tokens: bool,
     ) -> None:
         self.upstream = upstream
-        kept = cache.DiscoveryCache(cache_directory, upstream)
-        self._documents = documents.Documents(upstream, kept)
+        self._documents = documents.Documents(cache_directory, upstream)
+        self._tokens = tokens.Tokens(cache_directory, upstream) if keep_tokens else None
         self._client = client.UpstreamClient(upstream, settings, tls)
         self._watch = watch.Watch(upstream, settings, self._client, self._documents)
-        self._forwarder = forwarding.Forwarder(upstream, settings, self._client, self._documents)
+        self._forwarder = forwarding.Forwarder(upstream, settings, self._client)
         self._watching: asyncio.Task[None] | None = None
         _log.info(
-            "upstream %s is %s, %s version documents kept", upstream.name, upstream.url, len(kept)
+            "upstream %s is %s, %s version documents kept",
+            upstream.name,
+            upstream.url,
+            len(self._documents),
         )
 
-    def start(self) -> None:
-        """Watch over the upstream from now on."""
+    def start(self) -> asyncio.Task[None]:
+        """Watch over the upstream from now on.
+
+        :return: what does so; it ends by itself only if it fails
+        """
         self._watching = asyncio.create_task(self._watch.run())
+        return self._watching
 
     async def finish(self, seconds: float) -> None:
         """Give the requests under way so much time, then answer those that are left."""
@@ -89,31 +101,44 @@ class Guard:
                 (time.monotonic() - began) * 1000,
             )
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        target = _target(request)
+    async def _answer(self, received: web.BaseRequest) -> web.StreamResponse:
+        target = _target(received)
         if target is None:
-            return self._failure(501, f"{request.method} needs a path of the service")
+            return self._failure(501, f"{received.method} needs a path of the service")
+        request = await self._understand(received, target)
         why = self._watch.out_of_reach
         if why is not None:
-            return self._instead(request, target, 503, f"the service is out of reach: {why}")
+            return self._instead(request, 503, f"the service is out of reach: {why}")
         exchange = None
         try:
             async with self._watch.exchange() as exchange:
-                return await self._forwarder.forward(request, target, exchange)
+                return await self._forwarder.forward(request, exchange)
         except forwarding.ExpectationFailed:
             return self._failure(417, "the service did not say 100 Continue")
         except errors.UpstreamError as exc:
             if exchange is not None and exchange.answered:
                 raise forwarding.ClientGone("the answer was cut") from exc
-            status = _status(exc, request.method)
-            return self._instead(request, target, status, f"the service did not answer: {exc}")
+            status = _status(exc, received.method)
+            return self._instead(request, status, f"the service did not answer: {exc}")
 
-    def _instead(
-        self, request: web.BaseRequest, target: str, status: int, detail: str
-    ) -> web.StreamResponse:
-        """Speak in the upstream's place: a version document that is known, else the error."""
-        origin = forwarding.client_origin(request)
-        kept = self._documents.answer(request.method, target, origin)
+    async def _understand(self, received: web.BaseRequest, target: str) -> forwarding.Request:
+        """Find out what may be known of the answer; about a token that hangs on the body."""
+        origin = forwarding.client_origin(received)
+        known: knowledge.Known | None = self._documents.at(received.method, target)
+        body = None
+        if (
+            self._tokens is not None
+            and self._tokens.expected(received.method, target)
+            and 0 < (received.content_length or 0) <= tokens.MAX_REQUEST_BYTES
+            and not forwarding.expects_continue(received)
+        ):
+            body = await received.content.read()
+            known = self._tokens.of(target, body)
+        return forwarding.Request(received, target, origin, known, body)
+
+    def _instead(self, request: forwarding.Request, status: int, detail: str) -> web.Response:
+        """Speak in the upstream's place: an answer that is known, else the error."""
+        kept = None if request.known is None else request.known.answer(request.origin)
         return self._failure(status, detail) if kept is None else kept
 
     def _failure(self, status: int, detail: str) -> web.Response:

@@ -8,6 +8,7 @@ answers alone never do. Only a probe that succeeds brings it back.
 """
 
 import collections.abc
+import math
 import random
 
 from nova_edge_bus.rest_guard import settings as times
@@ -55,30 +56,29 @@ class Reach:
         since, self._out_since = self._out_since, None
         return None if since is None else now - since
 
-    def lost(self, now: float) -> bool:
-        """Note that no connection could be made for a request; tell whether that is news."""
+    def lost(self, now: float, asked_at: float, *, certain: bool) -> bool:
+        """Note that no connection could be made for a request; tell whether that is news.
+
+        :param certain: whether something said so; else there was only silence
+        """
         if self._out_since is not None:
             return False
-        return self.probe_failed(now)
+        if self._is_busy(asked_at, certain=certain):
+            self.doubt(now)
+            return False
+        return self.probe_failed(now, asked_at, certain=certain)
 
-    def probe_failed(self, now: float) -> bool:
-        """Note that no connection could be made for a probe; tell whether that is news."""
+    def probe_failed(self, now: float, asked_at: float, *, certain: bool) -> bool:
+        """Note that a probe was not connected, or not answered; tell whether that is news."""
+        if self._is_busy(asked_at, certain=certain):
+            self._probe_at = None
+            return False
         news = self._out_since is None
         if news:
             self._out_since = now
         self._probe_at = now + self._pause * (1 + _SPREAD * (2 * self._jitter() - 1))
         self._pause = min(self._pause * _GROWTH, self._settings.probe_interval_max)
         return news
-
-    def probe_unanswered(self, now: float, asked_at: float) -> bool:
-        """Note that a probe was connected, and not answered; tell whether that makes news.
-
-        An upstream that has sent anything since *asked_at* is busy, not silent.
-        """
-        if self._out_since is None and self._heard_at >= asked_at:
-            self._probe_at = None
-            return False
-        return self.probe_failed(now)
 
     def doubt(self, now: float) -> None:
         """Have the upstream probed now, because it has ended a connection before the answer."""
@@ -107,4 +107,8 @@ class Reach:
     def retry_after(self, now: float) -> int:
         """Whole seconds, at least one, until asking again may be worth it."""
         due = now if self._probe_at is None else self._probe_at
-        return max(1, round(due - now + 0.5))
+        return max(1, math.ceil(due - now))
+
+    def _is_busy(self, asked_at: float, *, certain: bool) -> bool:
+        """Tell busy from silent: a busy upstream has sent something meanwhile, if not to all."""
+        return not certain and self._out_since is None and self._heard_at >= asked_at

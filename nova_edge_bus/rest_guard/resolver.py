@@ -2,6 +2,7 @@
 """Name lookups in threads that nobody waits for."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 import typing
@@ -47,7 +48,7 @@ class Resolver(abc.AbstractResolver):
                 )
             except OSError as exc:
                 error = exc
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(settle, addresses, error)
 
         threading.Thread(target=look_up, name=f"resolve-{host}", daemon=True).start()

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 _FINISH_SECONDS = 5.0
 """What requests under way are given at the end."""
 
-_CLOSE_SECONDS = 1.0
+_CLOSE_SECONDS = 5.0
 """What the last answers may take to leave."""
 
 
@@ -41,10 +41,13 @@ async def serve(
     cache_directory: pathlib.Path,
     *,
     tls: ssl.SSLContext | None,
+    keep_tokens: bool,
     on_bound: collections.abc.Callable[[list[str]], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then give requests under way five seconds.
 
+    :param tls: for upstreams at https
+    :param keep_tokens: see :mod:`nova_edge_bus.rest_guard.tokens`
     :param on_bound: told the URL of each pair, in their order, once all of them are listened on
     :raises RestGuardError: when an address cannot be listened on, or the cache not be used
     """
@@ -53,21 +56,25 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as undo:
         runners: list[web.ServerRunner] = []
-        guards = [guard.Guard(pair.upstream, settings, cache_directory, tls) for pair in pairs]
+        guards = [
+            guard.Guard(pair.upstream, settings, cache_directory, tls=tls, keep_tokens=keep_tokens)
+            for pair in pairs
+        ]
         for one in guards:
             undo.push_async_callback(one.stop)
         undo.push_async_callback(_close, runners)
         for pair, one in zip(pairs, guards, strict=True):
             runners.append(await _listen(pair.listen, one))
-        for one in guards:
-            one.start()
+        endings = [asyncio.create_task(stop.wait()), *(one.start() for one in guards)]
         on_bound(
             [
                 f"http://{addresses.Listen(*runner.addresses[0][:2])}{pair.upstream.path}"
                 for runner, pair in zip(runners, pairs, strict=True)
             ]
         )
-        await stop.wait()
+        ended, _ = await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
+        for each in ended:
+            each.result()
         _log.info("stopping")
         for site in (site for runner in runners for site in runner.sites):
             await site.stop()

@@ -24,6 +24,7 @@ class Exchange:
 
     :ivar progress_at: when it last saw something move
     :ivar answered: whether the client has been sent the head of the answer
+    :ivar ended: whether it has been told to stop waiting
     """
 
     def __init__(self, knowledge: reach.Reach, bound: asyncio.Timeout) -> None:
@@ -31,6 +32,7 @@ class Exchange:
         self._bound = bound
         self.progress_at = time.monotonic()
         self.answered = False
+        self.ended = False
 
     def heard(self) -> None:
         """Note that something of the answer has come."""
@@ -43,7 +45,9 @@ class Exchange:
 
     def end(self) -> None:
         """Stop waiting: the block that opened the exchange raises Silent."""
-        self._bound.reschedule(asyncio.get_running_loop().time())
+        if not self.ended:
+            self.ended = True
+            self._bound.reschedule(asyncio.get_running_loop().time())
 
 
 class Watch:
@@ -87,6 +91,7 @@ class Watch:
         """
         bound = asyncio.timeout(None)
         exchange = Exchange(self._reach, bound)
+        asked_at = exchange.progress_at
         self._exchanges.add(exchange)
         self._idle.clear()
         self._wake.set()
@@ -98,7 +103,9 @@ class Watch:
                 raise errors.Silent(self._why) from None
             raise
         except errors.Unreachable as exc:
-            self._note_lost(self._reach.lost(time.monotonic()), str(exc))
+            certain = not isinstance(exc, errors.NotConnected)
+            news = self._reach.lost(time.monotonic(), asked_at, certain=certain)
+            self._note_lost(news, str(exc))
             raise
         except errors.Broken:
             self._reach.doubt(time.monotonic())
@@ -137,7 +144,8 @@ class Watch:
                     await asyncio.wait([task])
 
     async def _sleep(self, now: float, probe_due: float | None) -> None:
-        deadlines = [self._reach.give_up_at(each.progress_at) for each in self._exchanges]
+        waiting = [each for each in self._exchanges if not each.ended]
+        deadlines = [self._reach.give_up_at(each.progress_at) for each in waiting]
         if self._probe is None:
             deadlines.append(probe_due)
         soonest = min((each for each in deadlines if each is not None), default=None)
@@ -158,20 +166,25 @@ class Watch:
         asked_at = time.monotonic()
         target = self._upstream.path or "/"
         try:
-            status, body = await self._client.read_document(target)
-        except (errors.Unreachable, errors.Broken) as exc:
-            self._note_lost(self._reach.probe_failed(time.monotonic()), str(exc))
-            return
-        except TimeoutError:
-            news = self._reach.probe_unanswered(time.monotonic(), asked_at)
-            self._note_lost(news, f"no answer from {self._upstream.netloc}")
+            await self._read(target)
+        except (errors.UpstreamError, TimeoutError) as exc:
+            certain = not isinstance(exc, errors.NotConnected | TimeoutError)
+            news = self._reach.probe_failed(time.monotonic(), asked_at, certain=certain)
+            self._note_lost(news, str(exc) or f"no answer from {self._upstream.netloc}")
             return
         lasted = self._reach.back(time.monotonic())
         if lasted is not None:
             _log.info("upstream %s is back after %.1f s", self._upstream.name, lasted)
-        self._documents.keep(target, status, body)
-        if self._learning is None:
+        if lasted is not None or self._learning is None:
             self._learning = asyncio.create_task(self._learn_linked(target))
+            self._learning.add_done_callback(self._log_failure)
+
+    async def _read(self, target: str) -> None:
+        document = self._documents.at("GET", target)
+        max_bytes = 0 if document is None else document.max_bytes
+        status, body = await self._client.read_document(target, max_bytes + 1)
+        if document is not None and len(body) <= max_bytes:
+            document.keep(status, body, "")
 
     async def _learn_linked(self, target: str) -> None:
         """Fetch the documents that the upstream's own points to.
@@ -180,16 +193,19 @@ class Watch:
         """
         for href in self._documents.linked(target)[:_MAX_LINKED_DOCUMENTS]:
             with contextlib.suppress(errors.UpstreamError, TimeoutError):
-                self._documents.keep(href, *await self._client.read_document(href))
+                await self._read(href)
 
     def _probed(self, probe: asyncio.Task[None]) -> None:
         self._probe = None
         self._wake.set()
-        if not probe.cancelled() and probe.exception() is not None:
-            _log.error("the probe of %s failed", self._upstream.name, exc_info=probe.exception())
+        self._log_failure(probe)
+
+    def _log_failure(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("probing %s failed", self._upstream.name, exc_info=task.exception())
 
     def _note_lost(self, news: bool, why: str) -> None:
         self._why = why
+        self._wake.set()
         if news:
             _log.info("upstream %s is out of reach: %s", self._upstream.name, why)
-            self._wake.set()

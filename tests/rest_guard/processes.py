@@ -84,10 +84,14 @@ class Guard:
         upstream: str,
         times: Mapping[str, float] = QUICK,
         *arguments: str,
+        debug: bool = True,
     ) -> None:
         self.cache = directory / "documents"
-        self._times = [f"--{name}={value}" for name, value in times.items()]
-        self._arguments = ["--upstream", upstream, f"--cache-dir={self.cache}", *arguments]
+        self.arguments = [
+            *("--upstream", upstream, f"--cache-dir={self.cache}", *arguments),
+            *(f"--{name}={value}" for name, value in times.items()),
+            *(["--debug"] if debug else []),
+        ]
         self.process = Process("guard", [], directory / "guard.log")
         self.url = ""
         """What it said that it listens on."""
@@ -102,10 +106,7 @@ class Guard:
         """Start it, after the first time at the same port, and return once it listens."""
         program = pathlib.Path(sys.executable).with_name("nova-edge-bus")
         listen = f"127.0.0.1:{self.port}"
-        self.process.command = [
-            *(str(program), "rest-guard", "--debug", "--listen", listen),
-            *(*self._times, *self._arguments),
-        ]
+        self.process.command = [str(program), "rest-guard", "--listen", listen, *self.arguments]
         seen = len(self.log)
         self.process.start()
         self.process.wait_ready(lambda: bool(_BOUND.search(self.log, seen)), START_SECONDS)

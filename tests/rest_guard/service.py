@@ -7,6 +7,7 @@ Run as ``python -m tests.rest_guard.service PORT [CERTIFICATE]``.
 from __future__ import annotations
 
 import collections
+import collections.abc
 import hashlib
 import http.server
 import json
@@ -17,7 +18,12 @@ import threading
 import time
 import urllib.parse
 
+TOKEN = "admin"
+"""What it gives as a token; placement without keystone takes it for an admin's."""
+
 CHUNK = b"0123456789abcdef" * 4096
+_TO_NAME = str.maketrans("-/.", "___")
+_IMAGE = {"name": "cirros", "status": "active", "visibility": "public", "tags": []}
 _COUNTS: collections.Counter[str] = collections.Counter()
 _COUNTS_LOCK = threading.Lock()
 
@@ -60,13 +66,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.query = dict(urllib.parse.parse_qsl(parts.query))
         with _COUNTS_LOCK:
             _COUNTS[f"{self.command} {parts.path}"] += 1
-        action = getattr(self, "_at_" + parts.path.strip("/").replace("-", "_"), self._at_echo)
+        action = getattr(self, "_at_" + parts.path.strip("/").translate(_TO_NAME), self._at_echo)
         action()
 
     def _at_(self) -> None:
         """The list of versions, its links at the host that was asked, as most services do."""
         host = self.headers["Host"]
-        versions = [version("v2.0", f"http://{host}/v2/"), version("v3.0", f"http://{host}/v3/")]
+        versions = [
+            version("v1.0", ""),
+            version("v2.0", f"http://{host}/v2/"),
+            version("v3.0", f"http://{host}/v3/"),
+        ]
         self._send(300, {"versions": versions})
 
     def _at_v2(self) -> None:
@@ -90,6 +100,32 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._send(503, {"error": "no backend"})
         else:
             self._send(200, {"version": version("v6.0", "/v6/")})
+
+    def _at_v3_auth_tokens(self) -> None:
+        """A token, for all credentials but those that are called revoked."""
+        if b"revoked" in b"".join(self._chunks()):
+            self._send(401, {"error": {"code": 401, "message": "wrong password"}})
+            return
+        token = {
+            "methods": ["password"],
+            "expires_at": "2999-01-01T00:00:00.000000Z",
+            "issued_at": "2024-01-01T00:00:00.000000Z",
+            "user": {"id": "u", "name": "nova", "domain": {"id": "default", "name": "Default"}},
+            "project": {"id": "p", "name": "p", "domain": {"id": "default", "name": "Default"}},
+            "roles": [],
+            "catalog": [],
+        }
+        self._send(201, {"token": token}, {"X-Subject-Token": TOKEN})
+
+    def _at_v2_0_ports(self) -> None:
+        self._send(200, {"ports": []})
+
+    def _at_v2_images_155d900f_4e14_4e4c_a73d_069cbf4541e6(self) -> None:
+        self._send(200, {**_IMAGE, "id": self.path.rpartition("/")[2]})
+
+    def _at_v2_schemas_image(self) -> None:
+        properties = {name: {"type": ["string", "array"]} for name in ("id", *_IMAGE)}
+        self._send(200, {"name": "image", "properties": properties})
 
     def _at_counts(self) -> None:
         with _COUNTS_LOCK:
@@ -211,9 +247,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             left -= len(chunk)
             yield chunk
 
-    def _send(self, status: int, answer: object) -> None:
+    def _send(
+        self, status: int, answer: object, fields: collections.abc.Mapping[str, str] = {}
+    ) -> None:
         body = json.dumps(answer).encode()
         self.send_response(status)
+        for name, value in fields.items():
+            self.send_header(name, value)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -228,6 +268,7 @@ class Server(http.server.ThreadingHTTPServer):
     """Takes the port that an earlier life of it had, although another socket reserves it."""
 
     daemon_threads = True
+    request_queue_size = 128
     allow_reuse_port = True
 
 
