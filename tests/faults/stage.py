@@ -8,6 +8,7 @@ import pathlib
 import random
 import re
 import signal
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +23,6 @@ from tests.faults import forker
 from tests.faults import history
 from tests.nova import processes
 
-_START_SECONDS = 30.0
 _STOP_SECONDS = 30.0
 _BOUND = re.compile(r"listening on tcp://127\.0\.0\.1:(\d+)")
 _SHOWN = 20
@@ -80,7 +80,7 @@ class Stage:
                 self.ports[number] = int(found[1])
             return bool(found)
 
-        processes.wait_until(bound, _START_SECONDS, f"{child.name} to listen")
+        self.wait_until(bound, f"{child.name} to listen")
         return child
 
     def url(self, side: str, ports: Sequence[int] | None = None, **options: Any) -> str:
@@ -104,7 +104,7 @@ class Stage:
             **arguments,
         )
         self.receivers[name] = child
-        processes.wait_until(ready.exists, _START_SECONDS, f"receiver {name} to listen")
+        self.wait_until(ready.exists, f"receiver {name} to listen")
 
     def start_sender(self, client: str, url: str, life: int = 1, **arguments: Any) -> forker.Child:
         """Start a sender and return at once."""
@@ -123,11 +123,20 @@ class Stage:
     def await_operations(self, count: int) -> None:
         """Return when so many more operations have returned than now."""
         before = len(history.read(self.sent, "returned"))
-        processes.wait_until(
+        self.wait_until(
             lambda: len(history.read(self.sent, "returned")) >= before + count,
-            _START_SECONDS,
             f"{count} operations to return",
         )
+
+    def wait_until(self, check: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+        """Return as soon as check() is true, and fail with all that helps if it does not get so.
+
+        :param seconds: how long to wait at most
+        """
+        try:
+            processes.wait_until(check, seconds, what)
+        except processes.NotReadyError as error:
+            raise AssertionError(f"{error}, with seed {self.seed}\n{self.report()}") from None
 
     def stop_receivers(self) -> None:
         """Let the receivers finish what they have taken, and end."""

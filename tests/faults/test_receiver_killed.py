@@ -15,9 +15,9 @@ from tests.faults.stage import Stage
 from tests.faults.stage import has_work
 from tests.faults.stage import interrupted
 from tests.faults.stage import rounds
-from tests.nova.processes import wait_until
 
 LONGEST_LIFE = 0.5
+DRAIN_SECONDS = 60.0
 FLOOD = 2500
 """Commands that are there when the last receivers begin."""
 
@@ -29,13 +29,14 @@ def test_commands_are_dispatched_once_or_known_to_be_interrupted(stage: Stage, l
     for name in names:
         _start(stage, name, slowness=0.005)
     kinds = ("topic cast", "server cast")
-    client = stage.start_sender("client", stage.url("clients"), kinds=kinds, threads=4, pause=0.01)
+    url = stage.url("clients", linger=DRAIN_SECONDS)
+    client = stage.start_sender("client", url, kinds=kinds, threads=4, pause=0.01)
     for _ in range(lives):
         name = stage.chance.choice(names)
         time.sleep(stage.chance.uniform(0, LONGEST_LIFE))
         stage.receivers[name].kill()
         _start(stage, name, slowness=0.005)
-    assert client.stop() == 0, stage.report()
+    assert client.stop(2 * DRAIN_SECONDS) == 0, stage.report()
     _finish(stage)
     stage.require(_violations(stage))
 
@@ -47,13 +48,13 @@ def test_whatever_was_accepted_before_a_kill_is_dispatched_after_it(stage: Stage
     _start(stage, "one", slowness=10.0)
     client = stage.start_sender(
         "client",
-        stage.url("clients", linger=60.0),
+        stage.url("clients", linger=DRAIN_SECONDS),
         kinds=("server cast",),
         threads=10,
         pause=0,
         operations=FLOOD // 10,
     )
-    assert client.wait(90) == 0, stage.report()
+    assert client.wait(2 * DRAIN_SECONDS) == 0, stage.report()
     stage.receivers["one"].kill()
     _start(stage, "one", slowness=0)
     _finish(stage)
@@ -66,8 +67,10 @@ def _start(stage: Stage, name: str, *, slowness: float) -> None:
 
 def _finish(stage: Stage) -> None:
     """Wait until nothing is left to be shipped or dispatched, and stop the receivers."""
-    wait_until(
-        lambda: not any(map(has_work, stage.journals())), 60, "the journals to be worked off"
+    stage.wait_until(
+        lambda: not any(map(has_work, stage.journals())),
+        "the journals to be worked off",
+        DRAIN_SECONDS,
     )
     stage.stop_receivers()
 

@@ -84,6 +84,25 @@ def test_the_next_endpoint_is_taken_when_the_first_has_no_room(rig: rigs.SenderR
     assert [endpoint for endpoint, _ in rig.shipped] == ["e2"]
 
 
+def test_what_went_unanswered_goes_by_another_endpoint(rig: rigs.SenderRig) -> None:
+    """The first one may take much longer than the sender to notice that a consumer is silent."""
+    rig.routes(A, B, endpoint="e2")
+    entry = rig.record()
+    rig.ship()
+    rig.wait(rigs.ACK_TIMEOUT + 0.5)
+    assert [(endpoint, each.to, each.number) for endpoint, each in rig.shipped] == [
+        ("e1", A.peer, entry.number),
+        ("e2", A.peer, entry.number),
+    ]
+    rig.call(consumer=A)
+    rig.call(consumer=B)
+    rig.ship()
+    assert [(endpoint, each.to) for endpoint, each in rig.shipped[2:]] == [
+        ("e2", A.peer),
+        ("e1", B.peer),
+    ]
+
+
 def test_an_entry_follows_its_inbox_into_a_new_process(rig: rigs.SenderRig) -> None:
     entry = rig.record()
     rig.ship()
