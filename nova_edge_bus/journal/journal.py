@@ -6,7 +6,6 @@ A journal is used by one thread, and committed as SQLite commits in WAL mode wit
 a crash at any moment leaves every transaction whole or absent.
 """
 
-import collections
 import contextlib
 import os
 import time
@@ -42,7 +41,7 @@ class _Snapshot(NamedTuple):
     """What is in memory of a transaction and goes back with it."""
 
     outbox: tuple[int, int, int, int]
-    counts: collections.Counter[str]
+    counts: dict[str, int]
 
 
 class Journal:
