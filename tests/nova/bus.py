@@ -7,6 +7,7 @@ import abc
 import pathlib
 import re
 import secrets
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -48,6 +49,11 @@ class Bus(abc.ABC):
         :param state: the client's own directory
         :param far: whether it is at the far end of a link, a compute
         """
+        return {}
+
+    @property
+    def conductor_options(self) -> Options:
+        """What nova-conductor alone is told besides."""
         return {}
 
     @property
@@ -129,6 +135,30 @@ class EdgeBus(Bus):
         """Place the journal, and compress on the link as beyond the loopback interface."""
         compression = "zstd" if far else "auto"
         return {"edge_bus": {"journal_dir": journal_directory(state), "compression": compression}}
+
+
+class HostedBus(EdgeBus):
+    """One endpoint without a process of its own: a worker of nova-conductor hosts it."""
+
+    def __init__(self) -> None:
+        """Take a free port; it is the bus's own for as long as this object lives."""
+        super().__init__(endpoints=0)
+        # Two sockets with SO_REUSEADDR, as ZeroMQ's are, can be bound to one port as long as only
+        # one of them listens, and nobody is given a port that is bound.
+        self._reserved = socket.socket()
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reserved.bind(("127.0.0.1", 0))
+        self.addresses.append(self._reserved.getsockname())
+
+    @property
+    def conductor_options(self) -> Options:
+        """The address to host the endpoint at."""
+        host, port = self.addresses[0]
+        return {"edge_bus": {"listen": f"tcp://{host}:{port}"}}
+
+    def stop(self) -> None:
+        """Give the port back."""
+        self._reserved.close()
 
 
 def journal_directory(state: pathlib.Path) -> pathlib.Path:

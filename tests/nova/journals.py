@@ -7,6 +7,8 @@ import contextlib
 import pathlib
 import sqlite3
 
+from nova_edge_bus.journal import schema
+
 
 def entries_written(directory: pathlib.Path) -> int:
     """Return how many entries the outboxes in a journal directory ever got.
@@ -16,8 +18,17 @@ def entries_written(directory: pathlib.Path) -> int:
     return sum(_highest_seq(path) for path in directory.glob("*.db"))
 
 
+def entries_pending(directory: pathlib.Path) -> int:
+    """Return how many entries in a journal directory still wait for their outcome."""
+    query = f"SELECT count(*) FROM outbox WHERE state = {int(schema.State.PENDING)}"
+    return sum(_number(path, query) for path in directory.glob("*.db"))
+
+
 def _highest_seq(journal: pathlib.Path) -> int:
-    query = "SELECT seq FROM sqlite_sequence WHERE name = 'outbox'"
+    return _number(journal, "SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")
+
+
+def _number(journal: pathlib.Path, query: str) -> int:
     with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection:
         row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0

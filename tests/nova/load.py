@@ -1,14 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Users of a nova who boot, stop, start and delete servers without pause."""
+"""Users of a nova who put it to work without pause."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 from tests.nova.client import NovaClient
 
 _JOIN_SECONDS = 300
+
+
+def whole_life(client: NovaClient) -> None:
+    """Boot, stop, start and delete a server."""
+    server_id = client.create("under-load")
+    client.wait_for(server_id, "ACTIVE")
+    client.stop(server_id)
+    client.start(server_id)
+    client.delete(server_id)
 
 
 class Load:
@@ -17,12 +27,20 @@ class Load:
     At the end of the block the users finish the lives that they have begun.
     """
 
-    def __init__(self, api_url: str, users: int = 3, wait_seconds: float = 120.0) -> None:
+    def __init__(
+        self,
+        api_url: str,
+        users: int = 3,
+        wait_seconds: float = 120.0,
+        life: Callable[[NovaClient], None] = whole_life,
+    ) -> None:
         """Describe the load.
 
         :param wait_seconds: how long a user waits for one step
+        :param life: what each user does again and again
         """
         self.lives = 0
+        self._life = life
         self.errors: list[Exception] = []
         self._counting = threading.Lock()
         self._stopped = threading.Event()
@@ -49,11 +67,7 @@ class Load:
     def _use(self, client: NovaClient) -> None:
         try:
             while not self._stopped.is_set():
-                server_id = client.create("under-load")
-                client.wait_for(server_id, "ACTIVE")
-                client.stop(server_id)
-                client.start(server_id)
-                client.delete(server_id)
+                self._life(client)
                 with self._counting:
                     self.lives += 1
         except Exception as error:

@@ -170,8 +170,9 @@ class Process:
 
     def children(self) -> list[int]:
         """Return the process ids of the leader's own children, such as a service's workers."""
-        listing = pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return [int(pid) for pid in listing.read_text().split()]
+        # the kernel lists them by the thread that forked
+        listings = pathlib.Path(f"/proc/{self.pid}/task").glob("*/children")
+        return [int(pid) for listing in listings for pid in listing.read_text().split()]
 
     def log_text(self) -> str:
         """Return all that the process has written so far."""

@@ -235,7 +235,7 @@ class NovaStack:
             self._configure(name, url, databases, config.SCHEDULER)
         for conductor in self.conductors:
             options = config.conductor(conductor.name, self._conductor_workers)
-            self._configure(conductor.name, url, databases, options)
+            self._configure(conductor.name, url, databases, options, self.bus.conductor_options)
         config.write_api_paste(self._state("nova-api") / "api-paste.ini")
         config.write(
             self._state("placement") / "placement.conf",

@@ -16,9 +16,9 @@ from tests.nova.processes import wait_until
 
 _SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
 _FAMILY = (
-    "import subprocess, sys, time\n"
-    f"subprocess.Popen([sys.executable, '-c', {_SLEEP!r}])\n"
-    "time.sleep(60)\n"
+    "import subprocess, sys, threading\n"
+    f"arguments = [sys.executable, '-c', {_SLEEP!r}]\n"
+    "threading.Thread(target=subprocess.run, args=[arguments]).start()\n"
 )
 _DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + _SLEEP
 
