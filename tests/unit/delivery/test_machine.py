@@ -19,6 +19,8 @@ from tests.unit.delivery import world as worlds
 PICK = st.integers(0, 1 << 16)
 GROUP = st.sampled_from(worlds.GROUPS)
 COMMAND_KEYS = [worlds.TOPIC, f"{worlds.TOPIC}/conductor0", "v/e/compute/compute0"]
+RECORD = "a record"
+WORK = st.sampled_from([RECORD, RECORD, *COMMAND_KEYS])
 CALL_KEYS = [*COMMAND_KEYS, "v/e/compute/compute1"]
 PATIENCE = 200.0
 """Seconds in which all is settled once everybody is back."""
@@ -44,19 +46,17 @@ class DeliveryMachine(stateful.RuleBasedStateMachine):
 
     # Work
 
-    @stateful.rule(pick=PICK, group=GROUP, count=st.integers(1, 4))
-    def record(self, pick: int, group: str, count: int) -> None:
+    @stateful.rule(pick=PICK, group=GROUP, keys=st.lists(WORK, min_size=1, max_size=6))
+    def work(self, pick: int, group: str, keys: list[str]) -> None:
+        """What one process does about one instance, one after the other."""
         process = self.process(pick)
-        for _ in range(count if process else 0):
-            process.append(messages.Kind.RECORD, worlds.TOPIC, group)
-
-    @stateful.rule(
-        pick=PICK, key=st.sampled_from(COMMAND_KEYS), group=GROUP, count=st.integers(1, 4)
-    )
-    def command(self, pick: int, key: str, group: str, count: int) -> None:
-        process = self.process(pick)
-        for _ in range(count if process else 0):
-            process.append(messages.Kind.COMMAND, key, group)
+        if process is None:
+            return
+        for key in keys:
+            if key == RECORD:
+                process.append(messages.Kind.RECORD, worlds.TOPIC, group)
+            else:
+                process.append(messages.Kind.COMMAND, key, group)
 
     @stateful.rule(pick=PICK)
     def notify(self, pick: int) -> None:
