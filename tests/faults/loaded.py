@@ -9,8 +9,8 @@ from typing import Any
 
 from tests.faults import forker
 from tests.faults import history
+from tests.faults import journals
 from tests.faults.stage import Stage
-from tests.faults.stage import unsettled
 
 KINDS = ("topic cast", "server cast", "save", "read", "create", "server create")
 REPEATABLE = ("read",)
@@ -90,5 +90,5 @@ class Load:
         found += history.disordered([e for e in records if e.what == "ended"], returned)
         found += history.overlapping(records)
         found += history.overtaken(commands, [e for e in records if e.what == "ended"])
-        found += [f"not drained: {path}" for path in stage.journals() if unsettled(path)]
+        found += [f"not drained: {path}" for path in stage.journals() if journals.has_work(path)]
         return found

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
 import random
 import re
@@ -15,12 +14,11 @@ from typing import Any
 
 import pytest
 
-from nova_edge_bus import errors
-from nova_edge_bus.journal import journal
 from tests.faults import COMMANDS
 from tests.faults import CONDUCTOR
 from tests.faults import forker
 from tests.faults import history
+from tests.faults import journals
 from tests.nova import processes
 
 _STOP_SECONDS = 30.0
@@ -161,7 +159,7 @@ class Stage:
 
     def report(self) -> str:
         """The state of the journals and the end of the logs."""
-        parts = [_describe(path) for path in self.journals()]
+        parts = [journals.describe(path) for path in self.journals()]
         seen = {child.log: child for child in self.forker.children}
         parts += [f"--- {log.name}\n{child.tail()}" for log, child in seen.items()]
         return "\n".join(parts)
@@ -169,39 +167,3 @@ class Stage:
     def _ready_file(self) -> pathlib.Path:
         self._started += 1
         return self.directory / f"ready-{self._started}"
-
-
-def unsettled(path: pathlib.Path) -> bool:
-    """Whether a journal still has something to ship."""
-    return journal.has_work(path)
-
-
-def has_work(path: pathlib.Path) -> bool:
-    """Whether a journal still has something to ship or to dispatch."""
-    return journal.has_work(path)
-
-
-def interrupted(path: pathlib.Path) -> list[bytes]:
-    """The bodies of the commands that were dispatched and whose end nobody has seen."""
-    with contextlib.closing(_attach(path)) as opened, opened.transaction():
-        return [row.body for row in opened.inbox.interrupted()]
-
-
-def _attach(path: pathlib.Path) -> journal.Journal:
-    return journal.Journal.attach(path, max_bytes=1 << 30, retention=3600)
-
-
-def _describe(path: pathlib.Path) -> str:
-    try:
-        with contextlib.closing(_attach(path)) as opened, opened.transaction():
-            streams = list(opened.outbox.streams())
-            undone = [(row.origin.hex(), row.seq) for row in opened.inbox.undone()]
-            stopped = [(row.origin.hex(), row.seq) for row in opened.inbox.interrupted()]
-    except errors.JournalError as error:
-        return f"--- {path}: {error}"
-    return (
-        f"--- {path} outbox={opened.outbox_id.hex()} epoch={opened.epoch}\n"
-        f"pending: {streams}\n"
-        f"undone ({len(undone)}): {undone[:_SHOWN]}\n"
-        f"interrupted ({len(stopped)}): {stopped[:_SHOWN]}"
-    )

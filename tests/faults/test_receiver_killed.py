@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.faults import history
-from tests.faults.history import Mark
+from tests.faults import journals
 from tests.faults.stage import Stage
-from tests.faults.stage import has_work
-from tests.faults.stage import interrupted
 from tests.faults.stage import rounds
 
 LONGEST_LIFE = 0.5
@@ -68,7 +65,7 @@ def _start(stage: Stage, name: str, *, slowness: float) -> None:
 def _finish(stage: Stage) -> None:
     """Wait until nothing is left to be shipped or dispatched, and stop the receivers."""
     stage.wait_until(
-        lambda: not any(map(has_work, stage.journals())),
+        lambda: not any(map(journals.has_work, stage.journals())),
         "the journals to be worked off",
         DRAIN_SECONDS,
     )
@@ -78,7 +75,7 @@ def _finish(stage: Stage) -> None:
 def _violations(stage: Stage) -> Iterator[str]:
     returned = history.read(stage.sent, "returned")
     commands = history.read(stage.done, "handed out")
-    cut_short = {_mark(body) for path in stage.journals() for body in interrupted(path)}
+    cut_short = set().union(*map(journals.interrupted, stage.journals()))
     print(f"{len(returned)} commands, {len(commands)} dispatched, {len(cut_short)} interrupted")
     yield from (f"failed: {event}" for event in history.read(stage.sent, "failed"))
     yield from history.missing([e for e in returned if e.mark not in cut_short], commands)
@@ -86,8 +83,3 @@ def _violations(stage: Stage) -> Iterator[str]:
     for name in stage.receivers:
         handed_out = [event for event in commands if event.who == name]
         yield from history.disordered(handed_out, returned)
-
-
-def _mark(body: bytes) -> Mark:
-    _, message = json.loads(body)
-    return Mark(*message["args"]["mark"])

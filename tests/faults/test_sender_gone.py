@@ -8,10 +8,10 @@ import time
 import pytest
 
 from tests.faults import history
+from tests.faults import journals
 from tests.faults.history import Event
 from tests.faults.stage import Stage
 from tests.faults.stage import rounds
-from tests.faults.stage import unsettled
 
 ADOPTION_INTERVAL = 1.0
 KINDS = ("topic cast", "server cast", "save")
@@ -35,7 +35,9 @@ def test_a_live_process_ships_what_a_dead_one_left(stage: Stage, lives: int) -> 
         # after it.
         time.sleep(stage.chance.uniform(0, 3 * ADOPTION_INTERVAL))
     left = [path for path in stage.journals() if "sender" in path.name]
-    stage.wait_until(lambda: not any(map(unsettled, left)), "the heir to ship what was left")
+    stage.wait_until(
+        lambda: not any(map(journals.has_work, left)), "the heir to ship what was left"
+    )
     assert heir.stop() == 0, stage.report()
     stage.stop_receivers()
     stage.require(_violations(stage))

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.faults import history
+from tests.faults import journals
 from tests.faults.stage import Stage
 from tests.faults.stage import rounds
-from tests.faults.stage import unsettled
 
 GRACEFUL = 0.15
 """The share of the lives that are asked to end first, and killed while they do."""
@@ -81,7 +81,7 @@ def _violations(stage: Stage) -> list[str]:
     found += history.disordered(records, returned)
     found += history.overlapping(spans)
     found += history.overtaken(commands, records)
-    found += [f"not drained: {path}" for path in stage.journals() if unsettled(path)]
+    found += [f"not drained: {path}" for path in stage.journals() if journals.has_work(path)]
     return found
 
 
