@@ -213,6 +213,9 @@ class Client:
         def done(seq: int | None, error: Exception | None) -> None:
             if seq is None:
                 failure = error or RuntimeError("the entry has no number")
+                if consumer is not None and call.group:
+                    address, pool = streams.split_key(call.address)
+                    self._bus.directory.release(address, call.group, pool or "")
                 concurrency.post(lambda: waiter.fail(failure))
                 return
             item = streams.Item(
