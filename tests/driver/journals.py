@@ -7,6 +7,7 @@ import contextlib
 import pathlib
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 from nova_edge_bus.journal import schema
 
@@ -42,7 +43,7 @@ def stalled(journal: pathlib.Path) -> Iterator[None]:
         other.execute("ROLLBACK")
 
 
-def _value(journal: pathlib.Path, query: str) -> object:
+def _value(journal: pathlib.Path, query: str) -> Any:
     with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as reader:
         row = reader.execute(query).fetchone()
         return row[0] if row else 0

@@ -20,6 +20,8 @@ from oslo_config import cfg
 from oslo_messaging import conffixture
 
 from nova_edge_bus import opts
+from tests.driver import journals
+from tests.nova.processes import wait_until
 
 WAIT_SECONDS = 30.0
 """A generous bound for what should happen soon."""
@@ -151,6 +153,23 @@ class Peer:
             transport.cleanup()
         self._servers, self._transports = [], []
         self._rpc = self._notifications = None
+
+
+def use(peer: Peer, topic: str) -> None:
+    """Use everything that a peer has."""
+    recorder = Recorder()
+    peer.serve(topic, "here", recorder)
+    client = peer.client(topic)
+    assert client.call({}, "echo", value=1) == 1
+    client.cast({}, "put", value=2)
+    assert recorder.take(1) == [2]
+    peer.notifier(topic).info({}, "event", 3)
+
+
+def await_drained(peer: Peer) -> None:
+    """Wait until nothing is pending in a peer's journal."""
+    journal = journals.only(peer.journal_dir)
+    wait_until(lambda: journals.pending(journal) == 0, WAIT_SECONDS, "the outbox to drain")
 
 
 class Recorder:

@@ -15,16 +15,10 @@ from tests.driver.conftest import MakeEndpoint
 from tests.driver.conftest import MakePeer
 from tests.driver.conftest import RunProgram
 from tests.driver.peers import WAIT_SECONDS
-from tests.driver.peers import Peer
 from tests.driver.peers import Recorder
+from tests.driver.peers import await_drained
 from tests.driver.peers import instance
 from tests.nova.processes import wait_until
-
-
-def await_drained(peer: Peer) -> None:
-    """Wait until nothing is pending in a peer's journal."""
-    journal = journals.only(peer.journal_dir)
-    wait_until(lambda: journals.pending(journal) == 0, WAIT_SECONDS, "the outbox to drain")
 
 
 def test_a_cast_returns_when_its_row_is_committed_and_not_before(
@@ -273,6 +267,30 @@ def test_a_full_journal_refuses_the_cast_and_keeps_the_others(
     await_drained(sender)
     client.cast({}, "put", value=["after", ""])
     assert recorder.take(1) == [["after", ""]]
+
+
+def test_a_refused_cast_binds_its_instance_to_no_server(make_peer: MakePeer, topic: str) -> None:
+    recorders = [Recorder(), Recorder()]
+    for number, recorder in enumerate(recorders):
+        make_peer().serve(topic, f"server-{number}", recorder)
+    sender = make_peer(journal_max_bytes=1 << 20)
+    client, filler = sender.client(topic), sender.client(f"{topic}-filler")
+    assert client.call({}, "echo", value=0) == 0
+
+    def fill() -> None:
+        for _ in range(1000):
+            filler.cast({}, "put", value="x" * 10_000)
+
+    with pytest.raises(oslo_messaging.MessageDeliveryFailure):
+        fill()
+    with pytest.raises(oslo_messaging.MessageDeliveryFailure):
+        client.cast({}, "put", value="x" * 20_000, instance=instance("one"))
+    make_peer().serve(f"{topic}-filler", "here", Recorder())
+    for value in range(4):
+        await_drained(sender)
+        client.cast({}, "put", value=value, instance=instance("one"))
+    found = [recorder.take(2) for recorder in recorders]
+    assert sorted(itertools.chain(*found)) == [0, 1, 2, 3]
 
 
 def test_a_journal_that_cannot_be_made_is_an_error_of_the_cast(

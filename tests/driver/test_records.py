@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records: calls that change state, journaled and applied whatever the caller sees."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from typing import Any
+
+import oslo_messaging
+import pytest
+
+from tests.driver import journals
+from tests.driver.conftest import MakePeer
+from tests.driver.peers import WAIT_SECONDS
+from tests.driver.peers import Recorder
+from tests.driver.peers import instance
+from tests.nova.processes import wait_until
+
+
+class Conductor(Recorder):
+    """Takes what nova-compute asks of objects; a save can be held up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def object_action(self, ctxt: Any, objinst: Any, objmethod: str, value: int) -> list[Any]:
+        self.queue.put([objmethod, value])
+        if objmethod == "save":
+            self.gate.wait(WAIT_SECONDS)
+        if value < 0:
+            raise ValueError("below zero")
+        return [objmethod, value]
+
+
+def save(client: Any, value: int, uuid: str = "one") -> Any:
+    """Make the call that Instance.save() is: a journaled record."""
+    return client.call({}, "object_action", objinst=instance(uuid), objmethod="save", value=value)
+
+
+def test_a_record_is_answered_by_the_server(make_peer: MakePeer, topic: str) -> None:
+    conductor = Conductor()
+    make_peer().serve(topic, "here", conductor)
+    caller = make_peer()
+    assert save(caller.client(topic), 1) == ["save", 1]
+    with pytest.raises(ValueError, match="below zero"):
+        save(caller.client(topic), -1)
+    journal = journals.only(caller.journal_dir)
+    wait_until(lambda: journals.counter(journal, "applied") == 2, WAIT_SECONDS, "the outcome")
+    assert journals.pending(journal) == 0
+
+
+def test_a_record_that_times_out_is_applied_all_the_same(make_peer: MakePeer, topic: str) -> None:
+    conductor = Conductor()
+    caller = make_peer()
+    for value in range(3):
+        with pytest.raises(oslo_messaging.MessagingTimeout):
+            save(caller.client(topic, timeout=0.5), value)
+    journal = journals.only(caller.journal_dir)
+    assert journals.pending(journal) == 3
+    make_peer().serve(topic, "here", conductor)
+    wait_until(lambda: journals.pending(journal) == 0, WAIT_SECONDS, "the outbox to drain")
+    assert conductor.rest() == [["save", 0], ["save", 1], ["save", 2]]
+
+
+def test_a_call_waits_for_the_records_of_its_instance(make_peer: MakePeer, topic: str) -> None:
+    conductor = Conductor()
+    taker, caller = make_peer(), make_peer()
+    client = caller.client(topic)
+    with pytest.raises(oslo_messaging.MessagingTimeout):
+        save(caller.client(topic, timeout=0.5), 1)
+    with concurrent.futures.ThreadPoolExecutor(1) as callers:
+        reading = callers.submit(
+            client.call, {}, "object_action", objinst=instance("one"), objmethod="refresh", value=2
+        )
+        conductor.gate.clear()
+        taker.serve(topic, "here", conductor)
+        assert conductor.take(1) == [["save", 1]]
+        # Another instance's calls are not held up.
+        assert client.call(
+            {}, "object_action", objinst=instance("two"), objmethod="refresh", value=3
+        ) == ["refresh", 3]
+        assert conductor.take(1) == [["refresh", 3]]
+        assert not reading.done()
+        conductor.gate.set()
+        assert reading.result(WAIT_SECONDS) == ["refresh", 2]
