@@ -79,6 +79,18 @@ def test_a_mandatory_call_looks_behind_every_endpoint(
         assert client.call({}, "who") == "first", f"call {number}"
 
 
+def test_a_mandatory_call_waits_for_no_dead_endpoint(
+    make_peer: MakePeer, make_endpoint: MakeEndpoint, topic: str
+) -> None:
+    dead, alive = make_endpoint(), make_endpoint()
+    dead.kill()
+    options = oslo_messaging.TransportOptions(at_least_once=True)
+    caller = make_peer(f"edgebus://{dead.address},{alive.address}/", link_timeout=1.0)
+    client = caller.client(topic, timeout=3600, transport_options=options)
+    with pytest.raises(oslo_messaging.MessageUndeliverable):
+        client.call({}, "who")
+
+
 def test_an_unmonitored_call_times_out_while_the_server_is_at_it(
     make_peer: MakePeer, topic: str, server: Server
 ) -> None:

@@ -120,7 +120,7 @@ def test_an_endpoint_that_dies_on_the_way_loses_and_doubles_nothing(
             endpoint.kill()
         if value == 200:
             endpoint.start()
-        client.cast({}, "put", value=value)
+        client.cast({}, "put", value=value, instance=instance("one"))
     assert recorder.take(300) == list(range(300))
     await_drained(sender)
     assert recorder.rest() == []
@@ -141,7 +141,7 @@ def test_one_of_two_endpoints_is_enough(
         if value == 150:
             first.start()
             second.kill()
-        client.cast({}, "put", value=value)
+        client.cast({}, "put", value=value, instance=instance("one"))
     assert recorder.take(200) == list(range(200))
     assert client.call({}, "echo", value="still there") == "still there"
 
