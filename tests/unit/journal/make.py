@@ -2,6 +2,7 @@
 """What the journal's tests begin with: entries, open journals, and a writer to wait for."""
 
 import contextlib
+import functools
 import pathlib
 import queue
 import threading
@@ -165,6 +166,39 @@ class Writer:
     def release(self) -> None:
         """Let the thread go on, within the block of :meth:`held`."""
         self._release.set()
+
+
+class Outcomes:
+    """Collects what ``done`` callbacks are given, under a name each."""
+
+    def __init__(self, expected: int) -> None:
+        self.seen: list[tuple[str, Any, Exception | None]] = []
+        self._expected = expected
+        self._complete = threading.Event()
+
+    def of(self, name: str) -> Any:
+        return functools.partial(self._add, name)
+
+    def _add(self, name: str, result: Any, error: Exception | None) -> None:
+        self.seen.append((name, result, error))
+        if len(self.seen) == self._expected:
+            self._complete.set()
+
+    def wait(self) -> list[tuple[str, Any, type[Exception] | None]]:
+        assert self._complete.wait(WAIT)
+        return [
+            (name, result, type(error) if error else None) for name, result, error in self.seen
+        ]
+
+
+def append_op(it: journal.Journal) -> int:
+    return it.outbox.append_many([entry()])[0]
+
+
+def pending_in(writer: Writer) -> list[int]:
+    return writer.run(
+        lambda it: [each.seq for each in it.outbox.pending("conductor", 0, 10_000, 1 << 30)]
+    )
 
 
 @contextlib.contextmanager
