@@ -8,9 +8,13 @@ it is a cast or a notification.
 
 import dataclasses
 import enum
+import hashlib
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+
+MAX_IDENTITY = 128
+"""Characters of an instance's or a host's name beyond which a digest stands for it."""
 
 
 class Contract(enum.Enum):
@@ -203,4 +207,10 @@ def _instance_group(args: Mapping[str, Any]) -> str:
 
 
 def _group(kind: str, identity: object) -> str:
-    return f"{kind}:{identity}" if identity else ""
+    """A group's name, of bounded length whatever the arguments of an RPC are."""
+    if not identity:
+        return ""
+    name = str(identity)
+    if len(name) > MAX_IDENTITY:
+        name = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{kind}:{name}"

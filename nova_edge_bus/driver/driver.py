@@ -20,6 +20,8 @@ from nova_edge_bus.protocol import messages
 from nova_edge_bus.runtime import client as client_module
 from nova_edge_bus.runtime import pending
 
+MAX_ADDRESS = 2048
+"""Characters of an address; a listener pool's name still fits behind it."""
 RETRY_INTERVAL = 1.0
 """Seconds that one of the attempts counted by ``retry`` stands for."""
 
@@ -200,12 +202,18 @@ class EdgeBusDriver(base.BaseDriver):
     def _address(
         self, target: oslo_messaging.Target, *, suffix: str = "", server: bool = True
     ) -> addressing.Address:
-        return addressing.Address(
+        address = addressing.Address(
             vhost=self._settings.vhost,
             exchange=target.exchange or self._default_exchange or "",
             topic=target.topic + suffix,
             server=target.server or "" if server and not target.fanout else "",
         )
+        if len(address.text) > MAX_ADDRESS:
+            raise oslo_messaging.InvalidTarget(
+                f"its address has {len(address.text)} characters; the bus takes {MAX_ADDRESS}",
+                target,
+            )
+        return address
 
 
 class _Translated:

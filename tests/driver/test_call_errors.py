@@ -155,3 +155,40 @@ def test_a_call_with_an_unserialisable_argument_fails_in_the_caller(
     with pytest.raises((TypeError, ValueError)):
         client.call({}, "echo", value=threading.Lock())
     assert client.call({}, "who") == "first"
+
+
+@pytest.mark.parametrize("send", ["call", "cast"])
+@pytest.mark.parametrize(
+    "uuid",
+    [
+        pytest.param("x" * 5000, id="long"),
+        pytest.param("\ud800", id="not-unicode"),
+        pytest.param("\0", id="zero"),
+        pytest.param(["a", {"b": None}], id="list"),
+        pytest.param(7, id="number"),
+    ],
+)
+def test_whatever_stands_for_an_instance_harms_nothing(
+    make_peer: MakePeer, topic: str, server: Server, send: str, uuid: Any
+) -> None:
+    make_peer().serve(topic, "here", server, threads=1)
+    client = make_peer().client(topic)
+    try:
+        getattr(client, send)({}, "put", value=1, instance_uuid=uuid)
+    except ValueError:
+        assert uuid == "\ud800"
+    else:
+        assert server.take(1) == [1]
+    assert client.call({}, "echo", value=1) == 1
+    client.cast({}, "put", value=2, instance_uuid="one")
+    assert server.take(1) == [2]
+
+
+def test_an_address_that_does_not_fit_is_refused(make_peer: MakePeer, server: Server) -> None:
+    peer = make_peer()
+    client = peer.client("x" * 5000)
+    for send in (client.call, client.cast):
+        with pytest.raises(oslo_messaging.InvalidTarget, match="characters"):
+            send({}, "who")
+    with pytest.raises(oslo_messaging.InvalidTarget, match="characters"):
+        peer.serve("topic", "x" * 5000, server)
