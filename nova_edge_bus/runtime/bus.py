@@ -24,6 +24,8 @@ LOG = concurrency.NativeLogger(__name__)
 
 SENDER_TICK = 0.25
 """Seconds between two looks of the sender at what has waited too long."""
+LOOKUP_ADDRESSES = 256
+"""How many addresses one message asks for; so many fit, however long they are."""
 RECEIVER_TICK = 1.0
 """Seconds between two reports of the receiver on what takes long."""
 
@@ -213,8 +215,9 @@ class Bus:
             self._up.add(link.address)
             for listener in self._listeners.values():
                 link.queue(listener.announcement)
-            if self._interest:
-                link.queue(messages.Lookup(list(self._interest)))
+            interest = list(self._interest)
+            for first in range(0, len(interest), LOOKUP_ADDRESSES):
+                link.queue(messages.Lookup(interest[first : first + LOOKUP_ADDRESSES]))
         else:
             self._up.discard(link.address)
             self.directory.forget_endpoint(link.address)

@@ -244,6 +244,25 @@ def test_a_fanout_is_not_kept_for_a_server_that_comes_later(
     assert late.rest() == []
 
 
+def test_more_addresses_than_fit_into_one_message_are_looked_up_again(
+    make_peer: MakePeer, make_endpoint: MakeEndpoint, topic: str
+) -> None:
+    endpoint = make_endpoint()
+    sender, taker = make_peer(endpoint.url), make_peer(endpoint.url)
+    sender.client(topic).cast({}, "put", value=0)
+
+    def cast(number: int) -> None:
+        sender.client(topic, f"server-{number}").cast({}, "put", value=number)
+
+    with concurrent.futures.ThreadPoolExecutor(32) as senders:
+        list(senders.map(cast, range(5000)))
+    endpoint.kill()
+    endpoint.start()
+    recorder = Recorder()
+    taker.serve(topic, "server-4999", recorder)
+    assert sorted(recorder.take(2)) == [0, 4999]
+
+
 def test_a_full_journal_refuses_the_cast_and_keeps_the_others(
     make_peer: MakePeer, topic: str
 ) -> None:
