@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One request through the guard, and its answer back, neither ever held as a whole."""
+"""One request through the guard, and its answer back; what is long is never held as a whole."""
 
 import asyncio
 import collections.abc
@@ -25,6 +25,8 @@ _CONTINUED = "continued"
 _CONTINUE_SECONDS = 5.0
 """How long an upstream may take to say 100 Continue, or anything else."""
 
+_SHORT_BYTES = 64 * 1024
+_BODYLESS_STATUSES = (204, 304)
 _GATEWAY_STATUSES = (502, 503, 504)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -145,16 +147,20 @@ class Forwarder:
                 path = discovery.relative(fields[name], [self._upstream.netloc])
                 fields[name] = path if path == fields[name] else origin + path
         first = b""
-        if known is not None and _is_worth_reading(answer, known):
-            first = await client.read_at_most(answer, known.max_bytes + 1)
-            body = None
-            if len(first) <= known.max_bytes:
-                body = known.keep(answer.status, first, origin)
-            if body is not None:
-                for name in ("Content-Length", "ETag"):
-                    fields.popall(name, None)
+        limit = _bytes_to_hold(answer, known)
+        if limit is not None:
+            first = await client.read_at_most(answer, limit + 1)
+            if len(first) <= limit:
+                exchange.heard()
+                kept_body = None if known is None else known.keep(answer.status, first, origin)
+                fields.popall("Content-Length", None)
+                if kept_body is not None:
+                    fields.popall("ETag", None)
                 return web.Response(
-                    status=answer.status, reason=answer.reason, headers=fields, body=body
+                    status=answer.status,
+                    reason=answer.reason,
+                    headers=fields,
+                    body=first if kept_body is None else kept_body,
                 )
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=fields)
         await _stream(request.received, response, answer, exchange, first)
@@ -198,9 +204,9 @@ class _Body:
             except Exception:
                 self.lost = True
                 raise
-            self._exchange.sent()
+            self._exchange.moved()
             yield chunk
-            self._exchange.sent()
+            self._exchange.moved()
 
 
 async def _stream(
@@ -261,9 +267,17 @@ def expects_continue(request: web.BaseRequest) -> bool:
     return expects and request.version >= aiohttp.HttpVersion11 and request.body_exists
 
 
-def _is_worth_reading(answer: aiohttp.ClientResponse, known: knowledge.Known) -> bool:
-    return (
-        answer.content_type == "application/json"
+def _bytes_to_hold(answer: aiohttp.ClientResponse, known: knowledge.Known | None) -> int | None:
+    """How much of an answer to read before it is passed on; None to pass it on as it comes."""
+    length = answer.content_length
+    if answer.method == "HEAD" or answer.status in _BODYLESS_STATUSES:
+        return None
+    if (
+        known is not None
+        and answer.content_type == "application/json"
         and "Content-Encoding" not in answer.headers
-        and (answer.content_length or 0) <= known.max_bytes
-    )
+        and (length or 0) <= known.max_bytes
+    ):
+        return known.max_bytes
+    # A short answer costs less whole than in pieces, and can still be replaced if it is cut.
+    return _SHORT_BYTES if length is not None and length <= _SHORT_BYTES else None

@@ -67,7 +67,7 @@ class Guard:
         return self._watching
 
     async def finish(self, seconds: float) -> None:
-        """Give the requests under way so much time, then answer those that are left."""
+        """Take no more requests, give those under way so much time, then answer what is left."""
         await self._watch.finish(seconds)
 
     async def stop(self) -> None:
@@ -108,7 +108,7 @@ class Guard:
         request = await self._understand(received, target)
         why = self._watch.out_of_reach
         if why is not None:
-            return self._instead(request, 503, f"the service is out of reach: {why}")
+            return self._instead(request, 503, f"out of reach: {why}")
         exchange = None
         try:
             async with self._watch.exchange() as exchange:

@@ -27,21 +27,28 @@ class Exchange:
     :ivar ended: whether it has been told to stop waiting
     """
 
-    def __init__(self, knowledge: reach.Reach, bound: asyncio.Timeout) -> None:
+    def __init__(
+        self,
+        knowledge: reach.Reach,
+        bound: asyncio.Timeout,
+        on_move: collections.abc.Callable[[float], None],
+    ) -> None:
         self._reach = knowledge
         self._bound = bound
+        self._on_move = on_move
         self.progress_at = time.monotonic()
         self.answered = False
         self.ended = False
 
     def heard(self) -> None:
         """Note that something of the answer has come."""
-        self.progress_at = time.monotonic()
+        self.moved()
         self._reach.heard(self.progress_at)
 
-    def sent(self) -> None:
+    def moved(self) -> None:
         """Note that some of the request has gone; buffers take it too, so it proves little."""
-        self.progress_at = time.monotonic()
+        before, self.progress_at = self.progress_at, time.monotonic()
+        self._on_move(before)
 
     def end(self) -> None:
         """Stop waiting: the block that opened the exchange raises Silent."""
@@ -61,12 +68,15 @@ class Watch:
         library: documents.Documents,
     ) -> None:
         self._upstream = upstream
+        self._interval = settings.probe_interval
         self._client = way
         self._documents = library
         self._reach = reach.Reach(settings, time.monotonic())
         self._why = ""
+        self._finishing = False
         self._exchanges: set[Exchange] = set()
         self._wake = asyncio.Event()
+        self._wakes_by_itself = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._probe: asyncio.Task[None] | None = None
@@ -74,8 +84,9 @@ class Watch:
 
     @property
     def out_of_reach(self) -> str | None:
-        """Why the upstream is out of reach; None while it is in reach."""
-        return None if self._reach.out_since is None else self._why
+        """Why no request should wait for the upstream; None while it is in reach."""
+        in_reach = self._reach.out_since is None and not self._finishing
+        return None if in_reach else self._why
 
     @property
     def retry_after(self) -> int:
@@ -90,11 +101,12 @@ class Watch:
             the link time-out
         """
         bound = asyncio.timeout(None)
-        exchange = Exchange(self._reach, bound)
+        exchange = Exchange(self._reach, bound, self._reconsider)
         asked_at = exchange.progress_at
         self._exchanges.add(exchange)
         self._idle.clear()
-        self._wake.set()
+        if not self._wakes_by_itself:
+            self._wake.set()
         try:
             async with bound:
                 yield exchange
@@ -113,15 +125,22 @@ class Watch:
             raise
         finally:
             self._exchanges.discard(exchange)
+            self._reconsider(exchange.progress_at)
             if not self._exchanges:
                 self._idle.set()
 
+    def _reconsider(self, waited_since: float) -> None:
+        """Plan anew once the one that waited waits no more: the pause grew with its patience."""
+        if time.monotonic() - waited_since > self._interval:
+            self._wake.set()
+
     async def finish(self, seconds: float) -> None:
-        """Give the requests under way so much time, then end those that are left."""
+        """Take no more requests, give those under way so much time, then end what is left."""
+        self._finishing = True
+        self._why = "the guard is stopping"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
-        self._why = "the guard is stopping"
         for exchange in self._exchanges:
             exchange.end()
 
@@ -149,6 +168,8 @@ class Watch:
         if self._probe is None:
             deadlines.append(probe_due)
         soonest = min((each for each in deadlines if each is not None), default=None)
+        # A request that begins now calls for nothing sooner than those before it.
+        self._wakes_by_itself = soonest is not None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if soonest is None else max(0, soonest - now)):
                 await self._wake.wait()
@@ -205,7 +226,8 @@ class Watch:
             _log.error("probing %s failed", self._upstream.name, exc_info=task.exception())
 
     def _note_lost(self, news: bool, why: str) -> None:
-        self._why = why
+        if not self._finishing:
+            self._why = why
         self._wake.set()
         if news:
             _log.info("upstream %s is out of reach: %s", self._upstream.name, why)

@@ -46,6 +46,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Answers by path; what is not named below is echoed."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("do_"):

@@ -208,3 +208,13 @@ def test_many_requests_at_once_all_pass(guard: Guard) -> None:
     for thread in threads:
         thread.join()
     assert statuses == [200] * 200
+
+
+def test_requests_that_come_after_sigterm_are_refused(guard: Guard, service: Service) -> None:
+    asking = Asking(guard, service, "GET", "/slow?seconds=3")
+    with requests.Session() as session:
+        assert session.get(f"{guard.url}/echo", timeout=WAIT_SECONDS).ok
+        guard.process.terminate()
+        guard.wait_for("stopping")
+        assert session.get(f"{guard.url}/echo", timeout=WAIT_SECONDS).status_code == 503
+    assert asking.result().ok

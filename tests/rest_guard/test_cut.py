@@ -13,6 +13,7 @@ import pytest
 import requests
 import urllib3
 
+from tests.nova.processes import wait_until
 from tests.nova.relay import Relay
 from tests.rest_guard.conftest import MakeGuard
 from tests.rest_guard.processes import QUICK
@@ -43,10 +44,10 @@ class Asking:
     def __init__(self, guard: Guard, service: Service, method: str, path: str) -> None:
         self.answer: requests.Response | None = None
         self._thread = threading.Thread(target=self._ask, args=(guard, method, path))
-        before = service.counts()
+        asked = f"{method} {path.partition('?')[0]}"
+        before = service.counts().get(asked, 0)
         self._thread.start()
-        while service.counts() == before:
-            pass
+        wait_until(lambda: service.counts().get(asked, 0) > before, WAIT_SECONDS, asked)
 
     def result(self) -> requests.Response:
         self._thread.join(WAIT_SECONDS)
