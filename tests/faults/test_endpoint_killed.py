@@ -12,7 +12,7 @@ from tests.faults.stage import Stage
 from tests.faults.stage import rounds
 
 LINK_TIMEOUT = 1.0
-LONGEST_PAUSE = 0.3
+LONGEST_PAUSE = 0.2
 """Seconds between two kills, and from a kill to the restart."""
 
 

@@ -15,7 +15,7 @@ from tests.faults.stage import rounds
 
 LONGEST_LIFE = 0.5
 DRAIN_SECONDS = 60.0
-FLOOD = 1500
+FLOOD = 1200
 """Commands that are there when the last receivers begin."""
 
 

@@ -16,7 +16,7 @@ LONGEST_PAUSE = 0.3
 """Seconds between two stops, and from a stop to the restart."""
 
 
-@pytest.mark.parametrize("times", rounds(8, 200))
+@pytest.mark.parametrize("times", rounds(6, 200))
 def test_callers_do_not_notice_a_rolling_restart(stage: Stage, times: int) -> None:
     stage.start_endpoints(1)
     load = Load(stage, adoption_interval=1.0)

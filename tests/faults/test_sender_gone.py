@@ -17,7 +17,7 @@ ADOPTION_INTERVAL = 1.0
 KINDS = ("topic cast", "server cast", "save")
 
 
-@pytest.mark.parametrize("lives", rounds(5, 200))
+@pytest.mark.parametrize("lives", rounds(4, 200))
 def test_a_live_process_ships_what_a_dead_one_left(stage: Stage, lives: int) -> None:
     stage.start_endpoints(1)
     for name in ("one", "two"):
