@@ -3,7 +3,6 @@
 
 import pytest
 
-from nova_edge_bus.delivery import choice
 from tests.unit.delivery import rigs
 from tests.unit.delivery.rigs import GRACE
 from tests.unit.delivery.rigs import SERVER
@@ -132,6 +131,45 @@ def test_a_process_that_takes_nothing_new_keeps_what_it_has(rig: rigs.SenderRig)
     assert rig.wait(rigs.ACK_TIMEOUT - 0.5) == []
 
 
+@pytest.mark.parametrize("kind", ENTRIES)
+def test_what_a_dead_process_had_goes_at_once_to_the_one_that_has_its_inbox(
+    rig: rigs.SenderRig, kind: rigs.Kind
+) -> None:
+    entry = rig.record() if kind is rigs.Kind.RECORD else rig.command()
+    call, read = rig.call(), rig.call(repeatable=True)
+    assert [each.to for each in rig.ship()] == [B.peer, A.peer, A.peer]
+    rig.applied(call)
+    call = rig.call()
+    rig.ship()
+    heirs = [rigs.consumer("a2", inbox="a"), rigs.consumer("b2", inbox="b")]
+    rig.routes(*heirs)
+    shipped = [(each.number, each.kind) for each in rig.ship()]
+    assert (entry.number, kind) in shipped
+    assert (read.call_number, rigs.Kind.REQUEST) in shipped
+    assert (call.call_number, rigs.Kind.REQUEST) not in shipped, "it may have been made"
+
+
+def test_what_goes_unanswered_goes_by_another_endpoint(rig: rigs.SenderRig) -> None:
+    """The first one goes on listing a consumer that it has not yet noticed to be silent."""
+    rig.routes(A, B, endpoint="e2")
+    rig.command()
+    rig.ship()
+    rig.wait(2 * rigs.ACK_TIMEOUT + 1)
+    assert [(endpoint, each.to) for endpoint, each in rig.shipped] == [
+        ("e1", A.peer),
+        ("e2", A.peer),
+        ("e1", A.peer),
+    ]
+
+
+def test_the_listeners_of_one_process_take_turns_as_well(rig: rigs.SenderRig) -> None:
+    listeners = [rigs.consumer("a", listener=number) for number in (1, 2)]
+    rig.routes(*listeners)
+    for _ in range(4):
+        rig.command()
+    assert [each.listener for each in rig.ship()] == [1, 2, 1, 2]
+
+
 def test_what_nobody_acknowledges_is_shipped_again_but_not_what_is_held(
     rig: rigs.SenderRig,
 ) -> None:
@@ -201,6 +239,19 @@ def test_nobody_is_lost_while_nobody_can_be_reached(rig: rigs.SenderRig) -> None
     assert rig.wait(GRACE - 1) == [], "now it may be about to come back"
     rig.routes(A, B)
     assert [(each.number, each.to) for each in rig.ship()] == [(entry.number, A.peer)]
+
+
+def test_a_cut_on_this_side_ends_the_grace_that_has_begun(rig: rigs.SenderRig) -> None:
+    entry = rig.command()
+    rig.ship()
+    rig.routes(B)
+    rig.refused(rigs.Refusal.BUSY, entry)
+    rig.wait(GRACE - 1)
+    rig.endpoint_down()
+    rig.wait(3 * GRACE)
+    rig.routes(B)
+    assert rig.wait(GRACE - 1) == [], "everybody may be about to come back"
+    assert len(rig.wait(2.0)) == 1
 
 
 def test_an_entry_pinned_but_never_shipped_goes_elsewhere_at_once(rig: rigs.SenderRig) -> None:
@@ -287,112 +338,3 @@ def test_a_fenced_sender_ships_nothing_more(rig: rigs.SenderRig) -> None:
     assert rig.wait(30.0) == []
     assert rig.was_fenced
     assert not rig.sender.unfinished(), "nothing can be settled from here any more"
-
-
-# Calls
-
-
-def test_a_call_that_may_not_be_repeated_is_left_to_a_lost_consumer(
-    rig: rigs.SenderRig,
-) -> None:
-    rig.call()
-    rig.ship()
-    rig.routes(B)
-    assert rig.wait(3 * GRACE) == []
-    rig.routes(A, B)
-    assert [each.to for each in rig.ship()] == [A.peer], "it alone knows whether it had it"
-
-
-def test_a_repeatable_call_does_not_wait_for_the_grace(rig: rigs.SenderRig) -> None:
-    rig.call(repeatable=True)
-    rig.ship()
-    rig.endpoint_down()
-    rig.routes(B)
-    assert rig.wait(choice.REPEAT_AFTER - 0.25) == [], "the consumer may be about to come back"
-    assert [each.to for each in rig.wait(0.5)] == [B.peer]
-
-
-def test_a_repeatable_call_of_a_process_that_has_ended_is_made_again(
-    rig: rigs.SenderRig,
-) -> None:
-    rig.call(repeatable=True)
-    rig.ship()
-    rig.routes(rigs.consumer("a2", inbox="a"), B)
-    assert len(rig.ship()) == 1
-
-
-def test_a_repeatable_call_goes_to_another_consumer_whenever_it_is_refused(
-    rig: rigs.SenderRig,
-) -> None:
-    call = rig.call(repeatable=True)
-    rig.ship()
-    rig.endpoint_down()
-    rig.routes(A, B)
-    rig.ship()
-    rig.routes(B)
-    rig.refused(rigs.Refusal.NO_ROUTE, call)
-    assert [each.to for each in rig.ship()] == [B.peer]
-
-
-def test_a_call_without_room_keeps_its_turn(rig: rigs.SenderRig) -> None:
-    rig.full.add("e1")
-    rig.call()
-    rig.wait(1.25)
-    rig.full.clear()
-    assert [each.to for each in rig.wait(0.3)] == [A.peer]
-    rig.call()
-    assert [each.to for each in rig.ship()] == [B.peer]
-
-
-def test_a_mandatory_call_fails_when_nobody_takes_it() -> None:
-    rig = rigs.SenderRig()
-    rig.directory.expect("e1", True)
-    call = rig.call(mandatory=True)
-    assert rig.wait(1.0) == []
-    assert rig.hopeless == [], "no endpoint has answered yet"
-    assert rig.lookups.count(TOPIC) > 0
-    rig.routes()
-    rig.ship()
-    assert rig.hopeless == [call]
-    assert rig.sender.depth() == 0
-
-
-def test_a_mandatory_call_that_was_shipped_is_not_called_undeliverable(
-    rig: rigs.SenderRig,
-) -> None:
-    rig.call(mandatory=True)
-    rig.ship()
-    rig.routes()
-    rig.wait(3 * GRACE)
-    assert rig.hopeless == []
-
-
-def test_a_call_that_is_not_mandatory_waits_for_a_consumer() -> None:
-    rig = rigs.SenderRig()
-    rig.routes()
-    rig.call()
-    assert rig.wait(2.0) == []
-    rig.routes(A)
-    assert len(rig.ship()) == 1
-
-
-def test_an_answer_comes_once_and_to_the_right_call(rig: rigs.SenderRig) -> None:
-    first, second = rig.call(), rig.call()
-    rig.ship()
-    rig.applied(second)
-    rig.applied(second, first)
-    assert [item for item, _, _ in rig.answers] == [second, first]
-    assert rig.sender.depth() == 0
-
-
-def test_a_heartbeat_is_passed_on_to_the_caller(rig: rigs.SenderRig) -> None:
-    call = rig.call(monitor=2.0)
-    assert rig.ship()[0].monitor == 2000
-    rig.sender.holding(rigs.Kind.REQUEST, [call.call_number], rig.now, monitor=True)
-    assert rig.heartbeats == [call]
-
-
-def test_a_call_says_how_much_time_is_left(rig: rigs.SenderRig) -> None:
-    rig.call(expires=rig.now + 1.5)
-    rig.call(expires=rig.now - 1.0)
-    assert [each.remaining for each in rig.ship()] == [1500, 1]

@@ -158,6 +158,15 @@ def test_a_command_follows_the_earliest_that_is_left_when_one_between_is_settled
     assert rig.sender.depth() == 0
 
 
+def test_a_command_follows_the_earliest_that_is_left_when_the_last_is_settled() -> None:
+    rig = ready()
+    first, second = rig.command("g", SERVER), rig.command("g", SERVER)
+    rig.ship()
+    rig.accepted(second)
+    rig.command("g", SERVER)
+    assert [each.after for each in rig.ship()] == [first.number]
+
+
 def test_a_command_that_was_refused_holds_back_those_behind_it() -> None:
     rig = ready()
     first, second = rig.command("g", SERVER), rig.command("g", SERVER)
