@@ -3,6 +3,7 @@
 
 import pytest
 
+from nova_edge_bus.delivery import choice
 from tests.unit.delivery import rigs
 from tests.unit.delivery.rigs import GRACE
 from tests.unit.delivery.rigs import TOPIC
