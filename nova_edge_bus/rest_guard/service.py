@@ -11,6 +11,7 @@ import signal
 import ssl
 import typing
 
+from aiohttp import http_exceptions
 from aiohttp import web
 
 from nova_edge_bus.rest_guard import addresses
@@ -51,6 +52,7 @@ async def serve(
     :param on_bound: told the URL of each pair, in their order, once all of them are listened on
     :raises RestGuardError: when an address cannot be listened on, or the cache not be used
     """
+    logging.getLogger("aiohttp.server").addFilter(_without_what_was_sent)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -99,6 +101,13 @@ async def _listen(listen: addresses.Listen, one: guard.Guard) -> web.ServerRunne
         await runner.cleanup()
         raise _bind_error(listen, exc) from None
     return runner
+
+
+def _without_what_was_sent(record: logging.LogRecord) -> bool:
+    """Let a request that is not HTTP be logged without its bytes: a token may be among them."""
+    if record.exc_info and isinstance(record.exc_info[1], http_exceptions.HttpProcessingError):
+        record.exc_info = None
+    return True
 
 
 async def _close(runners: collections.abc.Iterable[web.ServerRunner]) -> None:

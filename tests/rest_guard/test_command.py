@@ -180,6 +180,10 @@ def test_the_log_tells_changes_and_no_secrets(guard: Guard, service: Service) ->
     assert guard.log.count(OUT) == 1
     assert "POST /echo: 200" in guard.log
     assert "POST /echo: 503" in guard.log
+    with socket.create_connection(("127.0.0.1", guard.port), timeout=WAIT_SECONDS) as broken:
+        broken.sendall(b"GET / HTTP/1.1\r\nX-Auth-Token open-sesame\r\n\r\n")
+        assert b" 400 " in broken.recv(1000)
+    guard.wait_for("Error handling request from 127.0.0.1")
     assert "open-sesame" not in guard.log
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -180,6 +181,16 @@ def test_an_answer_stuck_in_the_middle_is_cut_off(
 
 def test_garbage_is_a_bad_gateway(guard: Guard) -> None:
     assert ask(guard, "POST", "/garbage").status_code == 502
+
+
+def test_a_service_in_reach_is_left_alone_while_nobody_waits(
+    guard: Guard, service: Service
+) -> None:
+    assert ask(guard).ok
+    wait_until(lambda: "GET /v3/" in service.counts(), WAIT_SECONDS, "the guard to have learned")
+    before = service.counts()["GET /"]
+    time.sleep(10 * QUICK["probe-interval"])
+    assert service.counts()["GET /"] == before
 
 
 def test_errors_have_the_format_of_the_service(make_guard: MakeGuard) -> None:

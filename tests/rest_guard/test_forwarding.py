@@ -204,7 +204,11 @@ def test_an_upload_begins_before_its_end_is_known(guard: Guard, service: Service
     assert not upload.is_alive()
 
 
-def test_a_client_that_goes_ends_the_request_upstream(guard: Guard) -> None:
+def test_a_client_that_goes_ends_the_request_upstream(guard: Guard, service: Service) -> None:
+    with socket.create_connection(("127.0.0.1", guard.port)) as client:
+        client.sendall(b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: "GET /never" in service.counts(), WAIT_SECONDS, "the request")
+    guard.wait_for("GET /never: cut")
     with requests.get(f"{guard.url}/trickle", stream=True, timeout=WAIT_SECONDS) as answer:
         assert answer.raw.read(3)
     guard.wait_for("GET /trickle: cut")
