@@ -43,6 +43,9 @@ class Shipper:
         if not self._directory.answered(stream.address):
             self._port.lookup(stream.address)
         self._chooser.observe(stream)
+        if not stream.calls and not self._is_taken(stream):
+            stream.tidy()
+            return []
         waiting, stream.waiting = stream.waiting, type(stream.waiting)()
         kept: list[streams.Item] = []
         pins: list[tuple[int, bytes]] = []
@@ -79,12 +82,16 @@ class Shipper:
             }
             self._distrusted = recent | ways
 
+    def _is_taken(self, stream: streams.Stream) -> bool:
+        """Whether anybody takes what is in *stream*; thousands may wait for those who are away."""
+        taken = self._directory.consumers(stream.address, stream.pool)
+        return bool(taken) or self._is_pooled(stream)
+
     def _load(self, stream: streams.Stream) -> None:
         if not stream.more_on_disk or stream.loading or self._backlog.is_full(stream):
             return
-        if self._directory.consumers(stream.address, stream.pool) or self._is_pooled(stream):
-            stream.loading = True
-            self._port.load(stream.key, stream.cursor)
+        stream.loading = True
+        self._port.load(stream.key, stream.cursor)
 
     def _is_hopeless(self, stream: streams.Stream, item: streams.Item) -> bool:
         return (

@@ -147,6 +147,11 @@ class Stream:
             item for item in self.items.values() if item.state is State.WAITING
         )
 
+    def tidy(self) -> None:
+        """Let go of what was settled while it stood in line."""
+        if len(self.waiting) > len(self.items):
+            self.line_up()
+
     def begin_settling(self, number: int) -> None:
         """The outcome of *number* is on its way to the disk."""
         if not self.settling or number < self.lowest_settling:

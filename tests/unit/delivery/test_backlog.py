@@ -180,6 +180,19 @@ def test_nothing_remains_of_what_is_settled(rig: rigs.SenderRig) -> None:
     assert held == []
 
 
+def test_what_expires_while_nobody_takes_it_is_let_go(small: rigs.SenderRig) -> None:
+    small.endpoint_down()
+    held = small.command()
+    for _ in range(50):
+        entry = small.command(expires=small.now + 1)
+        small.ship()
+        small.sender.expired([entry.number])
+    small.ship()
+    assert len(small.sender._backlog.stream(held.key).waiting) <= 2
+    small.routes(A)
+    assert [each.number for each in small.ship()] == [held.number]
+
+
 def test_a_range_of_numbers_costs_no_more_than_what_is_held(rig: rigs.SenderRig) -> None:
     first, second = rig.command(), rig.command()
     record = rig.record()
