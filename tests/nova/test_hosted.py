@@ -8,6 +8,7 @@ import functools
 import os
 import pathlib
 import queue
+import random
 import re
 import signal
 import sqlite3
@@ -20,6 +21,7 @@ from tests.nova import journals
 from tests.nova import lifecycle
 from tests.nova import rpc_trace
 from tests.nova.bus import HostedBus
+from tests.nova.bus import journal_directory
 from tests.nova.client import NovaClient
 from tests.nova.load import Load
 from tests.nova.processes import Process
@@ -51,14 +53,16 @@ def test_the_hosting_worker_may_end_at_any_time(tmp_path: pathlib.Path) -> None:
         killed_at = []
         with Load(stack.api_url, USERS, life=functools.partial(_stop_and_start, servers)) as load:
             for _ in range(KILLS):
-                with _writes_held(stack):
-                    time.sleep(_REPLY_SECONDS)
+                with _calls_held(stack):
                     killed_at.append(time.time())
-                    worker = _signal_hosting_worker(conductor, bus.addresses[0], signal.SIGKILL)
-                _await_successor(conductor, bus.addresses[0], worker)
+                    _kill_hosting_worker(conductor, bus.addresses[0])
+                _await_workers(conductor, bus.addresses[0])
                 _await_lives(load, USERS)
-            worker = _signal_hosting_worker(conductor, bus.addresses[0], signal.SIGTERM)
-            _await_successor(conductor, bus.addresses[0], worker)
+            worker = _hosting_worker(conductor, bus.addresses[0])
+            assert worker is not None
+            os.kill(worker, signal.SIGTERM)
+            wait_until(lambda: worker not in conductor.children(), _RECOVERY_SECONDS, "its end")
+            _await_workers(conductor, bus.addresses[0])
             _await_lives(load, USERS)
         assert load.errors == []
         assert not lifecycle.failed_rpcs(stack)
@@ -86,39 +90,56 @@ def _stop_and_start(servers: queue.SimpleQueue[str], client: NovaClient) -> None
 
 
 @contextlib.contextmanager
-def _writes_held(stack: NovaStack) -> Iterator[None]:
-    """Let nobody write to the cell's database: what the conductor is to apply is under way.
+def _calls_held(stack: NovaStack) -> Iterator[None]:
+    """Let nobody write to the cell's database, while computes wait for the conductor to do so.
 
-    What was applied before has its reply a moment later. Without this a worker could be killed
+    What was applied before has its reply long since. Without this a worker could be killed
     between the two, and a save that expects the state before it would not be applied twice.
     """
     path = stack.databases.url("nova_cell1").removeprefix("sqlite:///")
     connection = sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None)
-    with contextlib.closing(connection):
+
+    def held() -> bool:
         connection.execute("BEGIN IMMEDIATE")
+        time.sleep(_REPLY_SECONDS)
+        if any(journals.entries_pending(journal_directory(each.state)) for each in stack.computes):
+            return True
+        connection.execute("ROLLBACK")  # all users wait for nova-api to write
+        time.sleep(random.random())
+        return False
+
+    with contextlib.closing(connection):
+        wait_until(held, _RECOVERY_SECONDS, "a compute to wait for the conductor")
         yield
 
 
-def _signal_hosting_worker(conductor: Process, address: Address, signum: signal.Signals) -> int:
+def _kill_hosting_worker(conductor: Process, address: Address) -> None:
+    """Return when another worker hosts the endpoint, one that was there before."""
     worker = _hosting_worker(conductor, address)
     assert worker is not None
-    os.kill(worker, signum)
-    return worker
+    os.kill(conductor.pid, signal.SIGSTOP)  # it starts no new worker
+    os.kill(worker, signal.SIGKILL)
+    wait_until(
+        lambda: _hosting_worker(conductor, address) not in (None, worker),
+        _RECOVERY_SECONDS,
+        "another worker to host the endpoint",
+    )
+    os.kill(conductor.pid, signal.SIGCONT)
+    wait_until(lambda: worker not in conductor.children(), _RECOVERY_SECONDS, "its burial")
 
 
-def _await_successor(conductor: Process, address: Address, former: int) -> None:
-    """Return when another worker hosts the endpoint and all workers serve."""
+def _await_workers(conductor: Process, address: Address) -> None:
+    """Return when all workers serve and one of them hosts the endpoint."""
 
     def recovered() -> bool:
         workers = conductor.children()
         return (
-            former not in workers
-            and len(workers) == WORKERS
+            len(workers) == WORKERS
             and all(_joined(conductor, worker) for worker in workers)
             and _hosting_worker(conductor, address) is not None
         )
 
-    wait_until(recovered, _RECOVERY_SECONDS, "another worker to host the endpoint")
+    wait_until(recovered, _RECOVERY_SECONDS, "all workers")
 
 
 def _joined(conductor: Process, worker: int) -> bool:
@@ -128,7 +149,7 @@ def _joined(conductor: Process, worker: int) -> bool:
 
 
 def _hosting_worker(conductor: Process, address: Address) -> int | None:
-    """Return the process id of the worker that listens at the address."""
+    """Return the process id of the worker that listens at the address, if any does."""
     socket_link = f"socket:[{_listening_inode(address[1])}]"
     for worker in conductor.children():
         with contextlib.suppress(OSError):  # it ends meanwhile
@@ -166,4 +187,5 @@ def _calls_under_way(stack: NovaStack, moment: float) -> list[str]:
 
 
 def _pending(stack: NovaStack) -> int:
-    return sum(journals.entries_pending(path) for path in stack.workdir.glob("*/edge-bus"))
+    directories = {path.parent for path in stack.workdir.glob("*/*/*.db")}
+    return sum(journals.entries_pending(directory) for directory in directories)
