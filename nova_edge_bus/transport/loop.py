@@ -51,6 +51,7 @@ class Loop:
         self._poller = zmq.Poller()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller.register(self._wake, zmq.POLLIN)
+        self._wake_lock = concurrency.native.threading.Lock()
         self._calls: collections.deque[collections.abc.Callable[[], None]] = collections.deque()
         self._services: dict[Service, list[_Socket]] = {}
         self._owners: dict[_Socket, Service] = {}
@@ -84,9 +85,14 @@ class Loop:
             del self._owners[socket]
 
     def call_soon_threadsafe(self, call: collections.abc.Callable[[], None]) -> None:
-        """Have *call* run on the loop's thread; any thread may ask, calls keep their order."""
+        """Have *call* run on the loop's thread; any thread may ask, calls keep their order.
+
+        After :meth:`close` nothing runs any more.
+        """
         self._calls.append(call)
-        os.eventfd_write(self._wake, 1)
+        with self._wake_lock:
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
 
     def stop(self) -> None:
         """Make :meth:`run` return after the current turn; any thread or signal handler may ask."""
@@ -116,10 +122,12 @@ class Loop:
 
     def close(self) -> None:
         """Give the wake descriptor back; the services' sockets are theirs to close."""
-        if self._wake >= 0:
-            self._poller.unregister(self._wake)
-            os.close(self._wake)
-            self._wake = -1
+        # A thread that still calls must not write to whatever gets the descriptor's number next.
+        with self._wake_lock:
+            wake, self._wake = self._wake, -1
+        if wake >= 0:
+            self._poller.unregister(wake)
+            os.close(wake)
 
     def _timeout(self, longest_wait: float) -> int:
         """Milliseconds to wait, rounded up so as not to spin just before a deadline."""
