@@ -80,15 +80,22 @@ def serve(url: str, journal_dir: pathlib.Path, topic: str, server: str, **option
     say("closed")
 
 
-def hold_notifications(url: str, journal_dir: pathlib.Path, topic: str, **options: Any) -> None:
-    """Take a notification and never come to an end with it."""
+class _Holding:
+    """Takes casts and notifications, and never comes to an end with them."""
 
-    class Holding:
-        def info(self, ctxt: Any, publisher: str, event_type: str, payload: Any, _: Any) -> None:
-            say("holding", payload)
-            threading.Event().wait()
+    def put(self, ctxt: Any, value: Any) -> None:
+        say("holding", value)
+        threading.Event().wait()
 
-    peers.Peer(url, journal_dir, **options).listen([topic], Holding())
+    def info(self, ctxt: Any, publisher: str, event_type: str, payload: Any, _: Any) -> None:
+        self.put(ctxt, payload)
+
+
+def hold(url: str, journal_dir: pathlib.Path, topic: str, **options: Any) -> None:
+    """Begin with a cast or a notification."""
+    peer = peers.Peer(url, journal_dir, **options)
+    peer.serve(topic, "here", _Holding())
+    peer.listen([topic], _Holding())
     say("listening")
     hear()
 

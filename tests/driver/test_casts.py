@@ -107,6 +107,21 @@ def test_casts_outlive_the_process_that_made_them(
     assert recorder.rest() == []
 
 
+def test_a_cast_whose_server_died_at_it_is_not_dispatched_again(
+    make_peer: MakePeer, run_program: RunProgram, topic: str
+) -> None:
+    program = run_program("hold", topic=topic)
+    program.expect("listening")
+    client = make_peer().client(topic)
+    client.cast({}, "put", value="begun")
+    assert program.expect("holding") == "begun"
+    program.kill()
+    recorder = Recorder()
+    make_peer(journal="journal").serve(topic, "here", recorder, threads=1)
+    client.cast({}, "put", value="next")
+    assert recorder.take(1) == ["next"]
+
+
 def test_an_endpoint_that_dies_on_the_way_loses_and_doubles_nothing(
     make_peer: MakePeer, make_endpoint: MakeEndpoint, topic: str
 ) -> None:

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+import itertools
 import os
 import pathlib
 import signal
+import threading
+import time
 
 import oslo_messaging
 import pytest
@@ -18,8 +23,10 @@ from tests.driver.endpoints import Endpoint
 from tests.driver.peers import WAIT_SECONDS
 from tests.driver.peers import Peer
 from tests.driver.peers import Recorder
+from tests.driver.peers import await_drained
 from tests.driver.peers import use
 from tests.driver.resources import Resources
+from tests.nova.processes import wait_until
 
 
 def test_making_a_transport_does_nothing(
@@ -73,6 +80,41 @@ def test_a_transport_can_be_used_again_after_its_cleanup(make_peer: MakePeer, to
     assert client.call({}, "who") == "first"
     peer.rpc.cleanup()
     assert client.call({}, "who") == "first"
+
+
+def test_cleanup_while_others_send_loses_nothing_that_was_taken(
+    make_peer: MakePeer, topic: str
+) -> None:
+    recorder = Recorder()
+    make_peer().serve(topic, "here", recorder)
+    peer = make_peer()
+    client = peer.client(topic, timeout=5)
+    over = threading.Event()
+
+    def send(number: int) -> list[int]:
+        """Cast, and return what was taken; nothing but these errors may come out."""
+        taken: list[int] = []
+        for value in itertools.count(number, 4):
+            if over.is_set():
+                return taken
+            with contextlib.suppress(oslo_messaging.MessageDeliveryFailure):
+                client.cast({}, "put", value=value)
+                taken.append(value)
+        raise AssertionError
+
+    with concurrent.futures.ThreadPoolExecutor(4) as senders:
+        sending = [senders.submit(send, number) for number in range(4)]
+        for _ in range(10):
+            time.sleep(0.2)
+            peer.rpc.cleanup()
+        over.set()
+        taken = list(itertools.chain(*(each.result(WAIT_SECONDS) for each in sending)))
+    assert client.call({}, "echo", value=1) == 1
+    await_drained(peer)
+    assert len(journals.files(peer.journal_dir)) == 1
+    wait_until(lambda: set(taken) <= set(recorder.queue.queue), WAIT_SECONDS, "all that was taken")
+    found = recorder.rest()
+    assert len(found) == len(set(found))
 
 
 def test_what_cannot_be_started_leaves_nothing_behind(

@@ -293,7 +293,7 @@ def test_an_error_in_the_endpoint_requeues_where_that_is_allowed(
 def test_what_a_listener_took_and_did_not_handle_is_handed_out_after_a_crash(
     make_peer: MakePeer, run_program: RunProgram, topic: str
 ) -> None:
-    holder = run_program("hold_notifications", topic=topic, journal="taker")
+    holder = run_program("hold", topic=topic, journal="taker")
     holder.expect("listening")
     sender = make_peer()
     sender.notifier(topic).info({}, "event", 1)

@@ -49,12 +49,20 @@ def test_another_process_takes_over_a_hosted_endpoint(
 
 
 def test_a_process_that_hosts_can_use_the_bus_alone_and_gives_the_address_back(
-    tmp_path: pathlib.Path, free_address: str, topic: str
+    tmp_path: pathlib.Path,
+    make_peer: MakePeer,
+    free_address: str,
+    topic: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     url = f"edgebus://{free_address}/"
     first = Peer(url, tmp_path, listen=f"tcp://{free_address}")
     use(first, topic)
+    guest = make_peer(url)
+    assert guest.client(topic).call({}, "echo", value=1) == 1
     first.close()
+    wait_until(lambda: "said goodbye: endpoint stops" in caplog.text, WAIT_SECONDS, "the goodbye")
+    guest.close()
     before = Resources()
     for _ in range(2):
         peer = Peer(url, tmp_path, listen=f"tcp://{free_address}")
