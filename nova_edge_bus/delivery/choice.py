@@ -12,7 +12,6 @@ Where nobody can be reached it is this side that is cut off, and no consumer is 
 
 import math
 
-from nova_edge_bus import addressing
 from nova_edge_bus.delivery import directory as directory_module
 from nova_edge_bus.delivery import streams
 from nova_edge_bus.protocol import messages
@@ -52,7 +51,7 @@ class Chooser:
         takers = self._directory.consumers(stream.address, stream.pool)
         if not takers:
             return None
-        if self._has_one_taker(stream):
+        if stream.has_one_taker:
             return takers[-1]
         identity = _bound_to(item)
         if identity is None:
@@ -107,12 +106,7 @@ class Chooser:
 
     def needs_pin(self, stream: streams.Stream, item: streams.Item) -> bool:
         """Whether the consumer must be on disk before *item* is shipped."""
-        return not (stream.calls or item.pin is not None or self._has_one_taker(stream))
-
-    @staticmethod
-    def _has_one_taker(stream: streams.Stream) -> bool:
-        """Entries for one server go to whichever process is that server."""
-        return not stream.calls and addressing.is_server_directed(stream.address)
+        return not (stream.calls or item.pin is not None or stream.has_one_taker)
 
     def _find(self, stream: streams.Stream, identity: bytes) -> messages.Consumer | None:
         if stream.calls:

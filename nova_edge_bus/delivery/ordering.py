@@ -115,21 +115,6 @@ class Ordering:
             return _last_before(group.records, item.number)
         return _last_before(group.commands.get(item.key, []), item.number)
 
-    def may_ship(
-        self, stream: streams.Stream, item: streams.Item, consumer: messages.Consumer
-    ) -> bool:
-        """Whether the predecessor of *item* is on its way to the same consumer."""
-        number = self.predecessor(item)
-        if not number:
-            return True
-        earlier = stream.items.get(number)
-        return (
-            earlier is not None
-            and earlier.state is streams.State.IN_FLIGHT
-            and earlier.consumer is not None
-            and earlier.consumer.peer == consumer.peer
-        )
-
     def _group(self, name: str) -> _Group:
         group = self._groups.get(name)
         if group is None:

@@ -124,9 +124,12 @@ class Shipper:
             self._pause(stream, item)
             pins.append((item.number, consumer.inbox))
             return True
-        if stream.pinning or not self._ordering.may_ship(stream, item, consumer):
+        if stream.pinning:
             return False
-        return self._transmit(stream, item, consumer, now)
+        after = self._ordering.predecessor(item)
+        if after and not _is_on_its_way(stream.items.get(after), consumer):
+            return False
+        return self._transmit(stream, item, consumer, after, now)
 
     def _is_to_be_copied(self, stream: streams.Stream, item: streams.Item) -> bool:
         """Whether *item* is a notification for several pools, and certainly in none of them."""
@@ -148,6 +151,7 @@ class Shipper:
         stream: streams.Stream,
         item: streams.Item,
         consumer: messages.Consumer,
+        after: int,
         now: float,
     ) -> bool:
         endpoint = self._endpoint_to(stream, consumer.peer)
@@ -159,7 +163,7 @@ class Shipper:
         item.shipped_at = now
         item.attempts += 1
         self._backlog.in_flight[item] = None
-        self._port.transmit(endpoint, self._deliver(stream, item, consumer, now))
+        self._port.transmit(endpoint, self._deliver(stream, item, after, now))
         return True
 
     def _endpoint_to(self, stream: streams.Stream, peer: bytes) -> object | None:
@@ -176,9 +180,11 @@ class Shipper:
         self,
         stream: streams.Stream,
         item: streams.Item,
-        consumer: messages.Consumer,
+        after: int,
         now: float,
     ) -> messages.Deliver:
+        consumer = item.consumer
+        assert consumer is not None
         remaining = 0
         if item.is_call and item.expires is not None:
             remaining = max(1, int((item.expires - now) * 1000))
@@ -191,10 +197,20 @@ class Shipper:
             kind=int(item.kind),
             number=item.wire_number,
             floor=self._backlog.floor(stream),
-            after=self._ordering.predecessor(item),
+            after=after,
             group=item.group,
             address=stream.key,
             remaining=remaining,
             monitor=int(item.monitor * 1000),
             body=item.body,
         )
+
+
+def _is_on_its_way(earlier: streams.Item | None, consumer: messages.Consumer) -> bool:
+    """Whether the predecessor of an item is in flight to the same consumer."""
+    return (
+        earlier is not None
+        and earlier.state is streams.State.IN_FLIGHT
+        and earlier.consumer is not None
+        and earlier.consumer.peer == consumer.peer
+    )

@@ -5,6 +5,7 @@ import collections
 import dataclasses
 import enum
 
+from nova_edge_bus import addressing
 from nova_edge_bus.protocol import messages
 
 POOL_MARK = "#"
@@ -73,11 +74,10 @@ class Item:
     shipped_at: float = 0.0
     heard_at: float = 0.0
     attempts: int = 0
+    is_call: bool = dataclasses.field(init=False)
 
-    @property
-    def is_call(self) -> bool:
-        """Whether the item is an unjournaled call."""
-        return self.kind == messages.Kind.REQUEST
+    def __post_init__(self) -> None:
+        self.is_call = self.kind == messages.Kind.REQUEST
 
     @property
     def wire_number(self) -> int:
@@ -98,7 +98,8 @@ class Stream:
     seq taken into memory; ``missed`` that one was left there while a page was being read, which
     therefore may lack it. ``settling`` are the seqs whose outcome is not on disk yet. ``lost``
     are the inboxes or peers that items here are for and that cannot be reached, each with the
-    time since when.
+    time since when. Entries of a stream that ``has_one_taker`` go to whichever process is the
+    server that the address names.
     """
 
     key: str
@@ -116,16 +117,14 @@ class Stream:
     more_on_disk: bool = False
     loading: bool = False
     missed: bool = False
+    address: str = dataclasses.field(init=False)
+    pool: str = dataclasses.field(init=False)
+    has_one_taker: bool = dataclasses.field(init=False)
 
-    @property
-    def address(self) -> str:
-        """The address without the pool."""
-        return split_key(self.key)[0]
-
-    @property
-    def pool(self) -> str:
-        """The listener pool; the default one where none is named."""
-        return split_key(self.key)[1] or ""
+    def __post_init__(self) -> None:
+        self.address, pool = split_key(self.key)
+        self.pool = pool or ""
+        self.has_one_taker = not self.calls and addressing.is_server_directed(self.address)
 
     @property
     def idle(self) -> bool:
