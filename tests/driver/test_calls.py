@@ -104,12 +104,12 @@ def test_the_heartbeats_of_the_server_keep_a_monitored_call_waiting(
     make_peer: MakePeer, topic: str, server: Server
 ) -> None:
     make_peer().serve(topic, "here", server)
-    client = make_peer().client(topic, timeout=3600, call_monitor_timeout=2)
+    client = make_peer().client(topic, timeout=3600, call_monitor_timeout=4)
     with concurrent.futures.ThreadPoolExecutor(1) as callers:
         answer = callers.submit(client.call, {}, "hold")
         server.take(1)
         with pytest.raises(concurrent.futures.TimeoutError):
-            answer.result(5)
+            answer.result(6)
         server.release.set()
         assert answer.result(WAIT_SECONDS) == "released"
 

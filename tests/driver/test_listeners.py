@@ -26,36 +26,50 @@ class Gated(Recorder):
         super().put(ctxt, value)
 
     def who(self, ctxt: dict[str, Any]) -> str:
+        self.queue.put("called")
         self.gate.wait(WAIT_SECONDS)
         return super().who(ctxt)
 
 
-def test_a_listener_that_stops_finishes_what_it_took_and_gets_no_more(
+def test_a_server_that_stops_finishes_its_casts_and_gets_no_more(
     make_peer: MakePeer, topic: str
 ) -> None:
     taker, sender = make_peer(), make_peer()
-    stopping, staying = Gated("stopping"), Gated("staying")
+    stopping, staying = Gated(), Gated()
     stopped = taker.serve(topic, "stopping", stopping, threads=1)
     taker.serve(topic, "staying", staying, threads=1)
     client = sender.client(topic)
-    with concurrent.futures.ThreadPoolExecutor(10) as callers:
-        calls = [callers.submit(client.call, {}, "who") for _ in range(10)]
-        for value in range(10):
-            client.cast({}, "put", value=value)
-        await_drained(sender)
-        stopped.stop()
-        for value in range(10, 15):
-            client.cast({}, "put", value=value)
-        stopping.gate.set()
-        staying.gate.set()
-        stopped.wait()
-        answers = sorted(call.result(WAIT_SECONDS) for call in calls)
-    assert answers == ["staying"] * 5 + ["stopping"] * 5
+    for value in range(10):
+        client.cast({}, "put", value=value)
+    await_drained(sender)
+    stopped.stop()
+    for value in range(10, 15):
+        client.cast({}, "put", value=value)
+    stopping.gate.set()
+    staying.gate.set()
+    stopped.wait()
     first, second = stopping.take(5), staying.take(10)
     assert sorted(first + second) == list(range(15))
     assert max(first) < 10
     assert stopping.rest() == []
-    assert client.call({}, "who") == "staying"
+
+
+def test_a_server_that_stops_answers_its_calls(make_peer: MakePeer, topic: str) -> None:
+    taker, caller = make_peer(), make_peer()
+    stopping, staying = Gated("stopping"), Gated("staying")
+    staying.gate.set()
+    stopped = taker.serve(topic, "stopping", stopping)
+    taker.serve(topic, "staying", staying)
+    client = caller.client(topic)
+    with concurrent.futures.ThreadPoolExecutor(10) as callers:
+        calls = [callers.submit(client.call, {}, "who") for _ in range(10)]
+        stopping.take(5)
+        stopped.stop()
+        assert {client.call({}, "who") for _ in range(4)} == {"staying"}
+        stopping.gate.set()
+        stopped.wait()
+        answers = sorted(call.result(WAIT_SECONDS) for call in calls)
+    assert answers == ["staying"] * 5 + ["stopping"] * 5
 
 
 def test_a_server_that_stops_in_one_process_is_replaced_by_another_one(
