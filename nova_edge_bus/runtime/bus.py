@@ -202,7 +202,7 @@ class Bus:
             self._sender_due = now + SENDER_TICK
             busy = False
             for each in list(self._outgoing.values()):
-                each.sender.tick(now)
+                each.tick(now)
                 busy = busy or each.sender.depth() > 0
             for link in self._links.values():
                 link.set_urgent(busy)

@@ -37,6 +37,7 @@ class Outgoing:
         self._links = links
         self._store = store
         self._waiting: dict[tuple[bool, int], pending.Pending] = {}
+        self._not_expanded: list[streams.Item] = []
         self.sender = sender_module.Sender(
             links.directory,
             self,
@@ -59,6 +60,13 @@ class Outgoing:
         if waiter is not None:
             self._waiting[(False, item.number)] = waiter
         self.sender.committed(item)
+
+    def tick(self, now: float) -> None:
+        """Let the sender look after what has waited too long."""
+        put_off, self._not_expanded = self._not_expanded, []
+        for item in put_off:
+            self.sender.not_expanded(item)
+        self.sender.tick(now)
 
     def abandon(self, kind: messages.Kind, number: int) -> None:
         """Nobody waits any more; a record is shipped all the same."""
@@ -102,13 +110,17 @@ class Outgoing:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
 
         def done(page: list[entries.Entry] | None, error: Exception | None) -> None:
-            if error is not None or page is None:
+            if page is None:
                 LOG.error("cannot read outbox %s: %s", self._store.path, error)
-                page = []
-            self.sender.loaded(key, [_stored_item(entry) for entry in page], more=bool(page))
+                self.sender.loaded(key, [], more=True)
+            else:
+                items = [_stored_item(entry) for entry in page]
+                self.sender.loaded(key, items, more=bool(page))
 
+        link = self._links.link
         self._store.run(
-            lambda journal: journal.outbox.pending(key, after, PAGE_ENTRIES, PAGE_BYTES), done
+            lambda journal: journal.outbox.pending(key, after, PAGE_ENTRIES, PAGE_BYTES, link),
+            done,
         )
 
     def expand(self, item: streams.Item, pools: set[str]) -> None:
@@ -135,6 +147,7 @@ class Outgoing:
         def done(seqs: list[int] | None, error: Exception | None) -> None:
             if error is not None or seqs is None:
                 LOG.error("cannot copy a notification to its pools: %s", error)
+                self._not_expanded.append(item)
                 return
             items = [
                 streams.Item(item.kind, seq, key, item.group, item.body, expires=item.expires)

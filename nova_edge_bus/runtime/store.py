@@ -26,6 +26,8 @@ STOP_TIMEOUT = 10.0
 """Seconds that the writer may take to finish what it was given."""
 LAZY_SECONDS = 0.2
 """How long an outcome may wait for a commit; a crash before it costs a repetition only."""
+REPEAT_WARNING = 60.0
+"""Seconds after which a warning about something that goes on is repeated."""
 LAZY_LIMIT = 256
 """How many outcomes may wait for a commit."""
 
@@ -141,7 +143,7 @@ class Store:
         self._lazy_count += 1
         if self._lazy_since is None:
             self._lazy_since = concurrency.monotonic()
-        if self._lazy_count >= LAZY_LIMIT:
+        if self._lazy_count == LAZY_LIMIT:
             self._flush()
 
     def tick(self, now: float) -> None:
@@ -156,8 +158,22 @@ class Store:
     def close(self) -> None:
         """Commit what is left, close the journal and give the slot back."""
         self._flush()
-        self._writer.stop(STOP_TIMEOUT)
-        self._slot.release()
+        if self._writer.stop(STOP_TIMEOUT):
+            self._slot.release()
+        else:
+            LOG.error(
+                "journal %s is still being written after %g s; its slot is kept until the "
+                "process ends",
+                self.path,
+                STOP_TIMEOUT,
+            )
+
+    def _put_back(self, lazy: dict[_Lazy, list[Any]]) -> None:
+        """These could not be written: try again with the next commit."""
+        for each, arguments in lazy.items():
+            self._lazy[each] = arguments + self._lazy.get(each, [])
+            self._lazy_count += len(arguments)
+        self._lazy_since = concurrency.monotonic()
 
     def _flush(self) -> None:
         lazy, self._lazy = self._lazy, {}
@@ -171,7 +187,10 @@ class Store:
 
         def finish(_: object, error: Exception | None) -> None:
             if error is not None:
-                LOG.error("cannot write outcomes to journal %s: %s", self.path, error)
+                LOG.warning_once_in(
+                    REPEAT_WARNING, "cannot write outcomes to journal %s: %s", self.path, error
+                )
+                self._put_back(lazy)
                 return
             for each, arguments in lazy.items():
                 each.then(arguments)

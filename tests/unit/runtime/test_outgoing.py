@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a sender reads back from a journal that several buses share."""
+
+import pathlib
+import queue
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from nova_edge_bus import settings as settings_module
+from nova_edge_bus.delivery import directory as directory_module
+from nova_edge_bus.delivery import surroundings
+from nova_edge_bus.journal import entries
+from nova_edge_bus.journal import slots
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import outgoing
+from nova_edge_bus.runtime import store as store_module
+
+ADDRESS = "/nova/conductor"
+CONSUMER = messages.Consumer(b"consumer", 1, b"theinbox", "")
+
+
+class _Links:
+    """The links of one bus; what is transmitted is kept."""
+
+    def __init__(self, link: str) -> None:
+        self.link = link
+        self.directory = directory_module.Directory()
+        self.directory.update("endpoint", ADDRESS, [CONSUMER])
+        self.sent: list[bytes] = []
+
+    def has_room(self, endpoint: object) -> bool:
+        return True
+
+    def transmit(self, endpoint: object, message: Any) -> None:
+        self.sent.append(message.body)
+
+    def lookup(self, address: str) -> None:
+        pass
+
+
+@pytest.fixture
+def calls() -> "queue.Queue[Callable[[], None]]":
+    return queue.Queue()
+
+
+@pytest.fixture
+def store(
+    tmp_path: pathlib.Path, calls: "queue.Queue[Callable[[], None]]"
+) -> Iterator[store_module.Store]:
+    settings = settings_module.Settings(
+        endpoints=("tcp://127.0.0.1:1",),
+        vhost="",
+        host="host",
+        service="service",
+        journal_dir=str(tmp_path),
+        journal_max_bytes=8 << 20,
+        journal_retention=60,
+        link_timeout=5.0,
+        consumer_grace=10.0,
+        notification_ttl=60,
+        compression="none",
+        linger=0.0,
+        adoption_interval=30.0,
+        listen="",
+        allow_insecure=False,
+    )
+    opened = store_module.Store(slots.take(tmp_path, "host", "service"), settings, calls.put)
+    yield opened
+    opened.close()
+
+
+def _entry(link: str, body: bytes) -> entries.NewEntry:
+    return entries.NewEntry(
+        link, ADDRESS, int(messages.Kind.RECORD), "", "save", body, CONSUMER.inbox, 0.0, None
+    )
+
+
+def test_a_bus_ships_only_what_is_bound_to_its_own_endpoints(
+    store: store_module.Store, calls: "queue.Queue[Callable[[], None]]"
+) -> None:
+    written = [_entry("here", b"ours"), _entry("there", b"theirs"), _entry("here", b"ours too")]
+    store.wait(lambda journal: journal.outbox.append_many(written))
+    links = _Links("here")
+    shipping = outgoing.Outgoing(links, store, surroundings.Limits(), own=True)
+    records, streams = store.left_over()["here"]
+    shipping.restore(records, streams)
+    shipping.sender.ship(1.0)
+    for _ in range(2):
+        calls.get(timeout=30)()
+        shipping.sender.ship(1.0)
+    assert links.sent == [b"ours", b"ours too"]
+
+
+def test_outcomes_that_cannot_be_written_are_written_later(
+    store: store_module.Store, calls: "queue.Queue[Callable[[], None]]"
+) -> None:
+    attempts: list[list[str]] = []
+    told: list[str] = []
+
+    def write(_: object, arguments: list[str]) -> None:
+        attempts.append(list(arguments))
+        if len(attempts) < 3:
+            raise OSError("no room")
+
+    store.lazily(write, told.extend, "an outcome")
+    for _ in range(50):
+        store.tick(float("inf"))
+        calls.get(timeout=30)()
+        if told:
+            break
+    assert told == ["an outcome"]
+    assert len(attempts) >= 3
