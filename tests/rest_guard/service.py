@@ -128,6 +128,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         properties = {name: {"type": ["string", "array"]} for name in ("id", *_IMAGE)}
         self._send(200, {"name": "image", "properties": properties})
 
+    def _at_v7(self) -> None:
+        """A document that takes for ever, once it has been served."""
+        with _COUNTS_LOCK:
+            seen = _COUNTS["GET /v7"]
+        if seen > 1:
+            time.sleep(3600)
+        self._send(200, {"version": version("v7.0", "/v7/")})
+
     def _at_counts(self) -> None:
         with _COUNTS_LOCK:
             self._send(200, dict(_COUNTS))
