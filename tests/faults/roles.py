@@ -55,7 +55,7 @@ def receiver(
     :param topics: how many of a topic's messages are dispatched at once
     :param slowness: seconds that each message takes at most
     """
-    stop = _until_terminated()
+    stop = _Stop()
     transport = _transport(url, name)
     writer = history.Writer(done, name)
     servers = []
@@ -131,7 +131,7 @@ def sender(
     :param servers: the names that server-directed messages go to
     :param operations: how many each thread does before it ends by itself, 0 for no end
     """
-    stop = _until_terminated()
+    stop = _Stop()
     transport = _transport(url, client)
     writer = history.Writer(sent, client)
     workers = [
@@ -159,7 +159,7 @@ class _Worker:
         self,
         transport: Any,
         writer: history.Writer,
-        stop: threading.Event,
+        stop: _Stop,
         kinds: Sequence[str],
         pause: float,
         servers: Sequence[str],
@@ -259,7 +259,23 @@ def _transport(url: str, service: str) -> Any:
     return oslo_messaging.get_rpc_transport(conf, url)
 
 
-def _until_terminated() -> threading.Event:
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
-    return stop
+class _Stop:
+    """Whether SIGTERM has come.
+
+    No threading.Event: a handler that sets one while the same thread is about to wait for it
+    waits for a lock that this very thread holds.
+    """
+
+    def __init__(self) -> None:
+        self._came = False
+        signal.signal(signal.SIGTERM, self._note)
+
+    def is_set(self) -> bool:
+        return self._came
+
+    def wait(self) -> None:
+        while not self._came:
+            time.sleep(0.02)
+
+    def _note(self, number: int, frame: object) -> None:
+        self._came = True
