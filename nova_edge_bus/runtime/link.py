@@ -90,11 +90,11 @@ class Link:
 
     def read(self, socket: "zmq.Socket[bytes]", now: float) -> list[messages.Message]:
         """Take what has arrived on one of :meth:`sockets`."""
-        if socket is self._monitor:
-            self._watch(now)
-            return []
+        return self._watch(now) if socket is self._monitor else self._receive(now, MAX_READ)
+
+    def _receive(self, now: float, most: int) -> list[messages.Message]:
         received: list[messages.Message] = []
-        for _ in range(MAX_READ):
+        for _ in range(most):
             if self._socket is None or self._session is None:
                 break
             try:
@@ -178,16 +178,19 @@ class Link:
         socket.connect(self.address)
         self.flush()
 
-    def _watch(self, now: float) -> None:
-        """The connection broke: do not wait for the silence that follows."""
+    def _watch(self, now: float) -> list[messages.Message]:
+        """The connection broke: take what came before, and do not wait for the silence."""
         assert self._monitor is not None
         try:
             zmq.utils.monitor.recv_monitor_message(self._monitor, zmq.NOBLOCK)
         except zmq.Again:
-            return
+            return []
+        # ZeroMQ holds no more than so many packets, and without a connection none are added.
+        received = self._receive(now, HIGH_WATER_MARK)
         if self._session is not None:
             self._session.close("the connection broke")
-            self.hang_up(now, "the connection broke")
+            self.hang_up(now, self._session.reason)
+        return received
 
     def _close_sockets(self, *, linger: int) -> None:
         if self._socket is not None:
