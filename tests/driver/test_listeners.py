@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import itertools
 import threading
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.driver.peers import WAIT_SECONDS
 from tests.driver.peers import Recorder
 from tests.driver.peers import await_drained
 from tests.driver.peers import instance
+from tests.nova.processes import wait_until
 
 
 class Gated(Recorder):
@@ -105,3 +107,36 @@ def test_a_server_that_restarts_in_the_same_process_goes_on(
         else:
             server.start(override_pool_size=1)
     assert recorder.take(6) == list(range(6))
+
+
+def test_nothing_is_lost_where_a_server_stops_and_starts_under_load(
+    make_peer: MakePeer, topic: str
+) -> None:
+    recorder, over = Recorder(), threading.Event()
+    taker, sender = make_peer(), make_peer()
+    server = taker.serve(topic, "same", recorder)
+    client = sender.client(topic)
+
+    def send() -> int:
+        for value in itertools.count():
+            if over.is_set():
+                return value
+            client.cast({}, "put", value=value)
+        raise AssertionError
+
+    with concurrent.futures.ThreadPoolExecutor(1) as senders:
+        sending = senders.submit(send)
+        for _ in range(20):
+            server.stop()
+            server.wait()
+            server.start()
+            taken = recorder.queue.qsize()
+            wait_until(
+                lambda taken=taken: recorder.queue.qsize() > taken + 10, WAIT_SECONDS, "casts"
+            )
+        over.set()
+        sent = sending.result(WAIT_SECONDS)
+    found = recorder.take(sent)
+    assert sorted(found) == list(range(sent))
+    await_drained(sender)
+    assert recorder.rest() == []
