@@ -89,6 +89,14 @@ class Chooser:
             return False
         return self._directory.by_peer(stream.address, consumer.peer) is None
 
+    def is_local(self, item: streams.Item) -> bool:
+        """Whether *item* goes to a listener of this process."""
+        return self.is_local_address(streams.split_key(item.key)[0])
+
+    def is_local_address(self, address: str) -> bool:
+        """Whether a listener of this process takes *address*."""
+        return self._directory.is_local(address)
+
     def forget(self, item: streams.Item) -> None:
         """No consumer has *item*: it is as if it had never been shipped."""
         self.release(item)

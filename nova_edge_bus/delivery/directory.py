@@ -16,6 +16,9 @@ from nova_edge_bus.protocol import messages
 
 EndpointKey = Hashable
 
+LOCAL = "local"
+"""Stands for the way to a listener of this very process, which needs no endpoint."""
+
 
 @dataclasses.dataclass(slots=True)
 class _Affinity:
@@ -36,16 +39,22 @@ class _View:
         self.peers: dict[bytes, messages.Consumer] = {}
         self.endpoints: dict[bytes, list[EndpointKey]] = {}
         seen: set[tuple[bytes, int]] = set()
+        own = routes.get(LOCAL, [])
         for endpoint, listed in routes.items():
             for consumer in listed:
                 through = self.endpoints.setdefault(consumer.peer, [])
                 if endpoint not in through:
-                    through.append(endpoint)
+                    # The local way is the first choice.
+                    through.insert(0 if endpoint == LOCAL else len(through), endpoint)
                 if (consumer.peer, consumer.listener) not in seen:
                     seen.add((consumer.peer, consumer.listener))
                     self.consumers.setdefault(consumer.pool, []).append(consumer)
                     self.inboxes.setdefault((consumer.inbox, consumer.pool), consumer)
                     self.peers.setdefault(consumer.peer, consumer)
+        for consumer in own:
+            # An endpoint may still list our last life; the last of a list is the newest.
+            takers = self.consumers[consumer.pool]
+            takers.append(takers.pop(takers.index(consumer)))
 
 
 _NOBODY = _View({})
@@ -94,6 +103,11 @@ class Directory:
         with self._lock:
             routes = self._routes.get(address, {})
             return bool(routes) and self._expected <= routes.keys()
+
+    def is_local(self, address: str) -> bool:
+        """Tell whether a listener of this process takes *address*."""
+        with self._lock:
+            return bool(self._routes.get(address, {}).get(LOCAL))
 
     def consumers(self, address: str, pool: str = "") -> list[messages.Consumer]:
         """All consumers of *address* in *pool* that some linked endpoint reaches, each once."""

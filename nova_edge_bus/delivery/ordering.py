@@ -8,6 +8,10 @@ The rules, with their reasons:
 - commands of a group to one address are dispatched in order, in the same way;
 - a command or a call waits for the records of its group that came before it: whoever gets it reads
   the database that those records change;
+- what goes to a listener of this very process waits for none of that: it reads what we have
+  written, applied or not;
+- a record that goes last waits for all older records, of whatever group: the heartbeat of a host
+  must not say that it is up while the rest of what it has to say is still on its way;
 - nothing waits for a command to another address: that one may be cut off for hours.
 """
 
@@ -41,16 +45,24 @@ class Ordering:
     def __init__(self) -> None:
         self._groups: dict[str, _Group] = {}
         self._group_of: dict[int, str] = {}
+        self._records: list[int] = []
+        self._last: list[streams.Item] = []
 
     def register_record(self, seq: int, group: str) -> None:
         """An unsettled record exists, in memory or on disk."""
+        bisect.insort(self._records, seq)
+        self._group_of[seq] = group
         if group:
-            self._group_of[seq] = group
             bisect.insort(self._group(group).records, seq)
 
-    def enter(self, item: streams.Item) -> bool:
-        """Take *item* up; False when it is parked behind a record of its group."""
-        if not item.group or item.kind == messages.Kind.RECORD:
+    def enter(self, item: streams.Item, *, local: bool = False) -> bool:
+        """Take *item* up; False when it is parked behind records.
+
+        :param local: whether it goes to a listener of this process
+        """
+        if item.kind == messages.Kind.RECORD:
+            return self._enter_record(item)
+        if not item.group:
             return True
         group = self._group(item.group)
         if item.is_call:
@@ -58,12 +70,21 @@ class Ordering:
         else:
             item.held_by = _last_before(group.records, item.number)
             bisect.insort(group.commands.setdefault(item.key, []), item.number)
+        if local:
+            item.held_by = 0
         if item.held_by:
             item.state = streams.State.PARKED
             group.parked.append(item)
         elif group.unused:
             del self._groups[item.group]
         return not item.held_by
+
+    def _enter_record(self, item: streams.Item) -> bool:
+        if not item.goes_last or not _last_before(self._records, item.number):
+            return True
+        item.state = streams.State.PARKED
+        self._last.append(item)
+        return False
 
     def leave(self, item: streams.Item) -> list[streams.Item]:
         """*item* is settled; return the parked items that are free now, oldest first."""
@@ -81,17 +102,34 @@ class Ordering:
 
     def record_ended(self, seq: int) -> list[streams.Item]:
         """A record, in memory or on disk, is settled; return what is free now, oldest first."""
+        _remove(self._records, seq)
         name = self._group_of.pop(seq, "")
+        free = self._release_last()
         group = self._groups.get(name)
-        if group is None:
-            return []
-        _remove(group.records, seq)
-        return self._release(name, group)
+        if group is not None:
+            _remove(group.records, seq)
+            free += self._release(name, group)
+        return free
+
+    def unpark(self, item: streams.Item) -> bool:
+        """Let *item* go although records of its group are not settled; False if it was free."""
+        group = self._groups.get(item.group)
+        if group is None or item not in group.parked:
+            return False
+        group.parked.remove(item)
+        item.held_by = 0
+        return True
 
     def first_record(self, name: str) -> int:
         """The oldest unsettled record of a group, or 0."""
         group = self._groups.get(name)
         return group.records[0] if group and group.records else 0
+
+    def _release_last(self) -> list[streams.Item]:
+        free = [each for each in self._last if not _last_before(self._records, each.number)]
+        if free:
+            self._last = [each for each in self._last if each not in free]
+        return [each for each in free if each.state is streams.State.PARKED]
 
     def _release(self, name: str, group: _Group) -> list[streams.Item]:
         free: list[streams.Item] = []

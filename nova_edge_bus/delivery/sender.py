@@ -176,6 +176,13 @@ class Sender:
             for item in stream.items.values()
             if item.state is streams.State.IN_FLIGHT and self._chooser.is_outlived(stream, item)
         )
+        if self._chooser.is_local_address(address):
+            self._unpark(
+                item
+                for stream in self._backlog.streams_to(address)
+                for item in stream.items.values()
+                if self._ordering.unpark(item)
+            )
         self._backlog.wake_address(address)
 
     def credit(self) -> None:
@@ -246,6 +253,8 @@ class Sender:
             if now - max(item.shipped_at, item.heard_at) > limit
         ]
         self._shipper.distrust(unanswered, now)
+        for address in {self._backlog.stream_of(item).address for item in unanswered}:
+            self._port.unanswered(address)
         self._take_back(unanswered)
         self.credit()
 
@@ -271,7 +280,7 @@ class Sender:
 
     def _hold(self, item: streams.Item) -> None:
         self._backlog.add(item)
-        if self._ordering.enter(item):
+        if self._ordering.enter(item, local=self._chooser.is_local(item)):
             self._wait(item)
 
     def _wait(self, item: streams.Item) -> None:

@@ -51,7 +51,7 @@ class Item:
     the record that keeps it parked (0: none). ``bound`` tells that the directory counts it as in
     flight for its group. ``in_doubt`` tells that it may have been shipped before this life, or to
     another consumer before. ``repeatable`` calls may be made again on another consumer when the
-    first one is lost.
+    first one is lost. A record that ``goes_last`` is not applied before any older one.
     """
 
     kind: messages.Kind
@@ -64,6 +64,7 @@ class Item:
     in_doubt: bool = False
     repeatable: bool = False
     mandatory: bool = False
+    goes_last: bool = False
     expires: float | None = None
     monitor: float = 0.0
     call_number: int = 0

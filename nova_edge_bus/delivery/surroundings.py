@@ -53,6 +53,9 @@ class Port(typing.Protocol):
     def heartbeat(self, item: streams.Item) -> None:
         """The server says that it still works on a monitored call."""
 
+    def unanswered(self, address: str) -> None:
+        """What was shipped to *address* was neither acknowledged nor reported as held in time."""
+
     def undeliverable(self, item: streams.Item) -> None:
         """Nobody takes a call that was sent as mandatory."""
 

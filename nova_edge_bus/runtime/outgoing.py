@@ -174,6 +174,9 @@ class Outgoing:
         if waiter is not None:
             self._post(waiter.heartbeat)
 
+    def unanswered(self, address: str) -> None:
+        """See :class:`nova_edge_bus.delivery.sender.Port`."""
+
     def undeliverable(self, item: streams.Item) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
         waiter = self._waiting.pop((item.is_call, item.number), None)

@@ -358,6 +358,9 @@ class Process:
     def heartbeat(self, item: streams.Item) -> None:
         raise AssertionError("no call of this world is monitored")
 
+    def unanswered(self, address: str) -> None:
+        """Nothing is made of it here."""
+
     def undeliverable(self, item: streams.Item) -> None:
         raise AssertionError("no call of this world is mandatory")
 

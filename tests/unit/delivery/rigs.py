@@ -48,6 +48,7 @@ class SenderRig:
         self.answers: list[tuple[streams.Item, int, bytes]] = []
         self.heartbeats: list[streams.Item] = []
         self.hopeless: list[streams.Item] = []
+        self.unheard: list[str] = []
         self.was_fenced = False
         self.auto_pin = True
         self.directory = directory.Directory()
@@ -152,6 +153,9 @@ class SenderRig:
 
     def heartbeat(self, item: streams.Item) -> None:
         self.heartbeats.append(item)
+
+    def unanswered(self, address: str) -> None:
+        self.unheard.append(address)
 
     def undeliverable(self, item: streams.Item) -> None:
         self.hopeless.append(item)

@@ -115,3 +115,15 @@ def test_the_pools_of_an_address_are_bound_apart() -> None:
     made.release(TOPIC, "g", "audit")
     assert made.pick(TOPIC, "g") == A
     assert made.pools(TOPIC) == {"audit"}
+
+
+def test_the_local_way_is_preferred_and_our_own_listener_is_the_newest() -> None:
+    """An endpoint may still list the last life of this process under the same name."""
+    made = known(B, A)
+    made.update(directory.LOCAL, TOPIC, [B])
+    assert made.is_local(TOPIC)
+    assert made.consumers(TOPIC) == [A, B]
+    assert made.endpoints_to(TOPIC, B.peer) == [directory.LOCAL, "e1"]
+    made.update(directory.LOCAL, TOPIC, [])
+    assert not made.is_local(TOPIC)
+    assert made.endpoints_to(TOPIC, B.peer) == ["e1"]

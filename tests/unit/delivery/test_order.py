@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Order within groups, at the sender."""
 
+from nova_edge_bus.delivery import directory
 from tests.unit.delivery import rigs
 from tests.unit.delivery.rigs import SERVER
 from tests.unit.delivery.rigs import TOPIC
@@ -194,3 +195,67 @@ def test_many_records_of_one_group_cost_no_search() -> None:
         rig.applied(*page)
         done += len(page)
     assert [each.number for _, each in rig.shipped] == list(range(1, count + 1))
+
+
+def local(rig: rigs.SenderRig) -> None:
+    rig.routes(rigs.consumer("edge"), endpoint=directory.LOCAL, address=SERVER)
+
+
+def test_what_goes_to_this_process_waits_for_no_record() -> None:
+    """While the centre is away, a host's casts to itself are what keeps its guests served."""
+    rig = rigs.SenderRig()
+    local(rig)
+    rig.record("g")
+    first, second = rig.command("g", key=SERVER), rig.command("g", key=SERVER)
+    shipped = rig.ship()
+    assert [(each.number, each.after) for each in shipped] == [
+        (first.number, 0),
+        (second.number, first.number),
+    ]
+
+
+def test_a_command_that_waits_for_a_record_is_free_when_its_listener_is_here() -> None:
+    rig = rigs.SenderRig()
+    rig.record("g")
+    waiting = rig.command("g", key=SERVER)
+    assert rig.ship() == []
+    local(rig)
+    assert [each.number for each in rig.ship()] == [waiting.number]
+
+
+def test_a_record_that_goes_last_waits_for_all_older_ones() -> None:
+    rig = ready(A)
+    older = [rig.record("g"), rig.record("h"), rig.record("")]
+    heartbeat = rig.record("host", goes_last=True)
+    later = rig.record("g")
+    sent = [each.number for each in rig.ship()]
+    assert heartbeat.number not in sent
+    assert later.number in sent
+    for record in older[:2]:
+        rig.applied(record)
+        assert heartbeat.number not in [each.number for each in rig.ship()]
+    rig.applied(older[2])
+    assert [each.number for each in rig.ship()] == [heartbeat.number]
+
+
+def test_older_records_on_disk_hold_what_goes_last_as_well() -> None:
+    rig = rigs.SenderRig()
+    rig.sender.restore([(1, "g"), (2, "")], [])
+    heartbeat = rig.item(rigs.Kind.RECORD, "host", number=3, goes_last=True)
+    rig.routes(A)
+    rig.sender.committed(heartbeat)
+    assert rig.ship() == []
+    rig.sender.expired([1])
+    assert rig.ship() == []
+    rig.sender.expired([2])
+    assert [each.number for each in rig.ship()] == [3]
+
+
+def test_it_is_said_where_nothing_was_heard_in_time() -> None:
+    rig = ready(A)
+    rig.record("g")
+    rig.ship()
+    rig.wait(rigs.ACK_TIMEOUT - 0.5)
+    assert rig.unheard == []
+    rig.wait(1.0)
+    assert rig.unheard == [TOPIC]
