@@ -22,6 +22,7 @@ from nova_edge_bus.journal import database
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import housekeeping
 from nova_edge_bus.journal import inbox
+from nova_edge_bus.journal import kept
 from nova_edge_bus.journal import migrations
 from nova_edge_bus.journal import outbox
 from nova_edge_bus.journal import quota
@@ -67,6 +68,7 @@ class Journal:
         self.path = db.path
         self.outbox = outbox.Outbox(db, self._quota, self._counts, clock)
         self.inbox = inbox.Inbox(db, self._quota, self._counts)
+        self.kept = kept.Kept(db, self._quota)
         self._housekeeping = housekeeping.Housekeeping(db, self._quota, self.outbox.settled)
         # Whether what the outbox keeps in memory is what the file holds.
         self._current = False

@@ -16,7 +16,12 @@ from nova_edge_bus.journal import schema
 
 Step = Callable[[sqlalchemy.Connection], None]
 
-STEPS: dict[int, Step] = {}
+
+def _add_snapshot(connection: sqlalchemy.Connection) -> None:
+    schema.snapshot.create(connection)
+
+
+STEPS: dict[int, Step] = {2: _add_snapshot}
 """The step that leads *to* a version, for each version after the first."""
 
 

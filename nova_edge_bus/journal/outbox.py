@@ -312,6 +312,16 @@ class Outbox:
             for stream, seq, group in self._db.run(statements.RECORD_GROUPS)
         ]
 
+    def records(self, after: int, limit: int) -> list[tuple[int, bool, bytes]]:
+        """Return ``(seq, is pending, body)`` of records, pending or applied, in seq order."""
+        found = self._db.run(statements.RECORDS, {"after": after, "most": limit})
+        return [(seq, state == int(schema.State.PENDING), body) for seq, state, body in found]
+
+    def pending_among(self, seqs: Iterable[int]) -> set[int]:
+        """Return those of *seqs* that are pending."""
+        found = self._db.run(statements.FIND, {"seqs": json.dumps(list(seqs))})
+        return {row.seq for row in found}
+
     def floor(self) -> int:
         """Return the lowest pending seq, or the next seq when nothing is pending."""
         found = self._db.run(statements.NEXT_PENDING, {"at_least": self._floor}).scalar()

@@ -13,7 +13,7 @@ from sqlalchemy import MetaData
 from sqlalchemy import Table
 from sqlalchemy import Text
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x4E454A31
 """Marks the file as a journal of this package ("NEJ1") for ``file(1)`` and for ourselves."""
 
@@ -133,6 +133,14 @@ floors = Table(
     Column("origin", LargeBinary, primary_key=True),
     Column("address", Text, primary_key=True),
     Column("floor", Integer, nullable=False),
+)
+
+snapshot = Table(
+    "snapshot",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # SQLite uses a partial index only for a query that repeats its condition word for word, with the

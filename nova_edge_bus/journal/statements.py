@@ -50,6 +50,16 @@ RECORD_GROUPS = (
     .where(schema.PENDING, _c.kind == int(messages.Kind.RECORD))
     .order_by(_c.seq)
 )
+RECORDS = (
+    select(_c.seq, _c.state, _c.body)
+    .where(
+        _c.seq > bindparam("after"),
+        _c.kind == int(messages.Kind.RECORD),
+        _c.state.in_((int(schema.State.PENDING), int(schema.State.APPLIED))),
+    )
+    .order_by(_c.seq)
+    .limit(bindparam("most"))
+)
 STREAMS = (
     select(_c.stream, func.count(), func.min(_c.seq), func.max(_c.seq), func.sum(_c.size))
     .where(schema.PENDING)

@@ -60,7 +60,7 @@ def scope_of(context: Mapping[str, Any] | None) -> Scope:
 
 
 def parse(message: Mapping[str, Any]) -> Call | None:
-    """Return the object call of an RPC message, None when it is something else."""
+    """Return the object call or ping of an RPC message, None when it is something else."""
     arguments = message.get("args") or {}
     positional = arguments.get("args") or ()
     named = arguments.get("kwargs") or {}
@@ -69,6 +69,8 @@ def parse(message: Mapping[str, Any]) -> Call | None:
         manifest = arguments.get("object_versions") or {}
         name = str(arguments.get("objname", ""))
         return Call(name, method, positional, named, manifest=manifest)
+    if (message.get("namespace"), message.get("method")) == ("baseapi", "ping"):
+        return Call("BaseAPI", "ping", (), arguments)
     if message.get("method") == "object_action":
         target = arguments.get("objinst")
         if primitives.is_object(target):

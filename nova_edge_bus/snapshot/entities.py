@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import json
 from collections.abc import Iterator
@@ -81,6 +82,10 @@ class Write:
         ]
 
 
+def _seq(write: Write) -> int:
+    return write.seq
+
+
 class Entity:
     """One object of the centre's database.
 
@@ -111,6 +116,14 @@ class Entity:
             for write in self.writes:
                 write.apply(self._view)
         return self._view
+
+    def view_before(self, seq: int) -> Mapping[str, Any]:
+        """The fields as the centre would have them with our writes up to *seq* applied."""
+        fields = dict(self.central)
+        for write in self.writes:
+            if write.seq < seq:
+                write.apply(fields)
+        return fields
 
     @property
     def destroyed(self) -> bool:
@@ -219,10 +232,10 @@ class Entities:
         """Lay a write over its object, which is returned when it is known."""
         entity = self.get(write.kind, write.key)
         if entity is None:
-            self._strays.setdefault(write.identity, []).append(write)
+            bisect.insort(self._strays.setdefault(write.identity, []), write, key=_seq)
             return None
         write.data = {}
-        entity.writes.append(write)
+        bisect.insort(entity.writes, write, key=_seq)
         entity.changed()
         return entity
 

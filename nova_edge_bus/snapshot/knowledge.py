@@ -150,6 +150,13 @@ class Knowledge:
             certain = {**_lasting(write.kind, write.data), **changed}
             self.coverage.void(write.kind, certain, touching=changed)
 
+    def retract(self, seq: int) -> None:
+        """A write of ours was not journaled after all, or another has taken it up."""
+        for write in self.writes.pop(seq, []):
+            self.entities.unwrite(write)
+            self.changed_at[write.kind] = self.tick
+        self.dirty_writes.add(seq)
+
     def settle(self, seq: int, reply: Any | None, failure: Mapping[str, Any] | None) -> None:
         """A write of ours is applied, or refused."""
         writes = self.writes.pop(seq, [])

@@ -12,7 +12,6 @@ from typing import Any
 
 from nova_edge_bus.snapshot import calls
 from nova_edge_bus.snapshot import effects
-from nova_edge_bus.snapshot.entities import Entity
 from nova_edge_bus.snapshot.knowledge import Knowledge
 from nova_edge_bus.snapshot.outcomes import Answer
 from nova_edge_bus.snapshot.outcomes import Failure
@@ -62,13 +61,16 @@ _SIMPLE = frozenset(
 
 
 def answer_write(
-    known: Knowledge, call: calls.Call, scope: calls.Scope
+    known: Knowledge, call: calls.Call, scope: calls.Scope, before: int
 ) -> Answer | Failure | None:
-    """Return what a write comes to; None when only the centre can tell."""
+    """Return what a write comes to; None when only the centre can tell.
+
+    :param before: our writes with this seq or a higher one do not count
+    """
     if call.target is None:
         return _class_method(call)
     if call.name == "Instance":
-        return _instance(known, call, scope)
+        return _instance(known, call, scope, before)
     if (call.name, call.method) == ("PciDevice", "save"):
         removed = call.data.get("status") == "removed"
         return _done(status="deleted") if removed else _pci_device(call)
@@ -94,13 +96,16 @@ def _pci_device(call: calls.Call) -> Answer | None:
     return _done() if call.data.get("id") is not None else None
 
 
-def _instance(known: Knowledge, call: calls.Call, scope: calls.Scope) -> Answer | Failure | None:
+def _instance(
+    known: Knowledge, call: calls.Call, scope: calls.Scope, before: int
+) -> Answer | Failure | None:
     uuid = str(call.data.get("uuid", ""))
     entity = known.entities.get("Instance", uuid)
-    if entity is not None and entity.view.get("deleted") and scope.deleted == "no":
+    view = None if entity is None else entity.view_before(before)
+    if view is not None and view.get("deleted") and scope.deleted == "no":
         return Failure(_EXCEPTIONS, "InstanceNotFound", {"instance_id": uuid})
     if call.method == "save":
-        return _saved(entity, call, uuid)
+        return _saved(view, call, uuid)
     if call.method == "destroy":
         # Nova writes the time of the end just before; it is not ours to invent one.
         return _done(deleted=True, deleted_at=call.data.get("terminated_at"))
@@ -109,7 +114,7 @@ def _instance(known: Knowledge, call: calls.Call, scope: calls.Scope) -> Answer 
     return None
 
 
-def _saved(entity: Entity | None, call: calls.Call, uuid: str) -> Answer | Failure | None:
+def _saved(view: Mapping[str, Any] | None, call: calls.Call, uuid: str) -> Answer | Failure | None:
     asked = call.bound("expected_vm_state", "expected_task_state", "admin_state_reset")
     if asked is None:
         return None
@@ -123,9 +128,9 @@ def _saved(entity: Entity | None, call: calls.Call, uuid: str) -> Answer | Failu
     }
     if not expected or not effects.saves_columns(call):
         return _done()
-    if entity is None or not expected.keys() <= entity.view.keys():
+    if view is None or not expected.keys() <= view.keys():
         return None
-    return _conflict(entity.view, expected, uuid) or _done()
+    return _conflict(view, expected, uuid) or _done()
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -69,9 +69,15 @@ def _minimum_version(asked: Arguments, scope: calls.Scope) -> FactQuestion:
     return FactQuestion(f"minimum-version:{asked['binary']}")
 
 
+def _ping(asked: Arguments, scope: calls.Scope) -> FactQuestion:
+    """A service at its start asks this until it is answered, and makes nothing of the answer."""
+    return FactQuestion(f"ping:{asked['arg']}")
+
+
 _BDM = "BlockDeviceMapping"
 
 RULES: dict[tuple[str, str], tuple[tuple[str, ...], Rule]] = {
+    ("BaseAPI", "ping"): (("arg",), _ping),
     ("Instance", "get_by_uuid"): (
         ("uuid", "expected_attrs", "use_slave"),
         instance_rules.instance_by("uuid", "uuid"),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -114,7 +115,10 @@ class Snapshot:
         learning.learn_command(self._known, message)
 
     def wrote(self, seq: int, message: Mapping[str, Any]) -> None:
-        """Take note of a write of ours that is in the journal, in the order of seqs."""
+        """Take note of a write of ours that is in the journal, under its seq.
+
+        Writes to an object lie over each other in the order of their seqs.
+        """
         call = calls.parse(message)
         if call is None:
             return
@@ -125,6 +129,15 @@ class Snapshot:
             self._known.drop_field(instance, field)
         if effects.outdated_facts(call):
             self._known.drop_facts()
+
+    def retract(self, seq: int) -> None:
+        """Take note that a write of ours is not in the journal after all, or not any more."""
+        self._known.step()
+        self._known.retract(seq)
+
+    def unsettled(self) -> list[int]:
+        """Return the seqs of our writes that are neither settled nor retracted."""
+        return sorted(self._known.writes)
 
     def settled(self, seq: int, reply: Any | None, failure: Mapping[str, Any] | None) -> None:
         """Take note that the centre applied a write of ours, or refused it.
@@ -146,16 +159,22 @@ class Snapshot:
         return answers.answer(self._known, call, calls.scope_of(context))
 
     def answer_write(
-        self, message: Mapping[str, Any], *, context: Context | None = None
+        self,
+        message: Mapping[str, Any],
+        *,
+        context: Context | None = None,
+        before: int = sys.maxsize,
     ) -> Answer | Failure | None:
         """Return what a write comes to, None when only the centre can tell.
 
         It is not laid over the objects yet; see wrote().
+
+        :param before: its seq, when it is in the journal already; later writes do not count
         """
         call = calls.parse(message)
         if call is None:
             return None
-        return local_writes.answer_write(self._known, call, calls.scope_of(context))
+        return local_writes.answer_write(self._known, call, calls.scope_of(context), before)
 
     def dump(self) -> Iterator[tuple[str, bytes]]:
         """Yield the whole state as rows for load()."""

@@ -291,7 +291,7 @@ def test_the_owner_sees_what_a_tool_wrote(path: pathlib.Path, it: journal.Journa
 
 def test_a_tool_waits_for_nobodys_migration(path: pathlib.Path) -> None:
     path.touch()
-    with pytest.raises(errors.JournalError, match="has version 0 of 1"):
+    with pytest.raises(errors.JournalError, match="has version 0 of"):
         attached(path)
     assert path.stat().st_size == 0
 

@@ -42,9 +42,23 @@ def fail(connection: sqlalchemy.Connection) -> None:
 @pytest.fixture
 def old(path: pathlib.Path) -> pathlib.Path:
     """A journal of version 1, with entries."""
-    with make.opened(path) as it:
-        make.append(it, make.entry(), make.entry())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "VERSION", 1)
+        with make.opened(path) as it:
+            make.append(it, make.entry(), make.entry())
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE snapshot")
     return path
+
+
+def test_version_2_has_a_snapshot(old: pathlib.Path) -> None:
+    with make.opened(old) as it:
+        with it.transaction():
+            it.kept.write([("a", b"1")])
+        with it.transaction():
+            assert it.kept.read() == [("a", b"1")]
+            assert len(it.outbox.records(0, 10)) == 2
+    assert version(old) == 2
 
 
 def test_a_new_journal_is_of_this_version(path: pathlib.Path) -> None:
@@ -108,7 +122,9 @@ def test_a_newer_journal_is_refused_and_left_alone(
         lambda: journal.Journal.attach(old, max_bytes=make.QUOTA, retention=1),
         lambda: journal.has_work(old),
     ):
-        with pytest.raises(errors.JournalTooNew, match="has version 7, this package knows 1"):
+        with pytest.raises(
+            errors.JournalTooNew, match=f"has version 7, this package knows {schema.VERSION}"
+        ):
             use()
     assert old.read_bytes() == before
 

@@ -8,6 +8,8 @@ import pytest
 from nova import exception
 from nova import objects
 
+from nova_edge_bus.snapshot.outcomes import Answer
+from nova_edge_bus.snapshot.outcomes import Failure
 from tests.unit.snapshot import rows
 from tests.unit.snapshot.centre import Centre
 from tests.unit.snapshot.centre import direct
@@ -272,3 +274,32 @@ def test_destroyed_instance_takes_its_volumes_and_migrations_along(
         by_uuid(edge, uuid).destroy()
         assert not volumes(context, uuid)
         assert not migrations(context, HOST, rows.NODE)
+
+
+def test_a_write_that_was_not_journaled_leaves_nothing_behind(centre: Centre, edge: Edge) -> None:
+    uuid = rows.instance(centre, task_state=None).uuid
+    with over(edge):
+        startup(edge)
+        edge.linked = False
+        instance = by_uuid(edge, uuid)
+        before = edge.snapshot.unsettled()
+        instance.task_state = "powering-off"
+        instance.save(expected_task_state=[None])
+        (seq,) = set(edge.snapshot.unsettled()) - set(before)
+        edge.snapshot.retract(seq)
+        assert by_uuid(edge, uuid).task_state is None
+
+
+def test_a_write_in_flight_is_compared_with_what_was_before_it(centre: Centre, edge: Edge) -> None:
+    """It is in the journal already, and must not be refused because of itself."""
+    uuid = rows.instance(centre, task_state=None).uuid
+    with over(edge):
+        startup(edge)
+        edge.linked = False
+        instance = by_uuid(edge, uuid)
+        instance.task_state = "powering-off"
+        instance.save(expected_task_state=[None])
+    (seq,) = edge.snapshot.unsettled()
+    message = edge.messages[-1]
+    assert isinstance(edge.snapshot.answer_write(message), Failure)
+    assert isinstance(edge.snapshot.answer_write(message, before=seq), Answer)
