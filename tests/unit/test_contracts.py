@@ -2,7 +2,6 @@
 """The contracts of nova's calls, held against nova's own objects and what it puts on the wire."""
 
 import importlib
-import inspect
 import os
 from typing import Any
 
@@ -13,7 +12,14 @@ from nova_edge_bus import contracts
 Contract = contracts.Contract
 UUID = "5ab4d9a0-9d8c-4d2f-a3ad-4b3c0a7a4c4e"
 OTHER = "0e4b8f52-54a5-4dd4-8c92-6a1e6fbbd2f1"
-NAMED = [*contracts.OBJECT_ACTIONS, *contracts.CLASS_ACTIONS]
+CLASS_RECORDS = [
+    ("InstanceAction", "action_start"),
+    ("InstanceAction", "action_finish"),
+    ("InstanceActionEvent", "event_start"),
+    ("InstanceActionEvent", "event_finish_with_failure"),
+    ("InstanceActionEvent", "event_finish"),
+    ("VirtualInterface", "delete_by_instance_uuid"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -80,24 +86,10 @@ def instance(objects: Any, context: Any) -> Any:
     return made
 
 
-# The table against nova
+# What nova sends
 
 
-def is_remotable(cls: type, action: str) -> bool:
-    """Whether an object's method goes over the wire; serialize_args hides its value, not that."""
-    raw = inspect.getattr_static(cls, action)
-    return hasattr(raw.__func__ if isinstance(raw, classmethod) else raw, "remotable")
-
-
-@pytest.mark.parametrize(("name", "action"), NAMED)
-def test_what_the_table_names_is_remotable_in_nova(objects: Any, name: str, action: str) -> None:
-    cls = importlib.import_module("nova.objects.base").NovaObjectRegistry.obj_classes()[name][0]
-    is_class_action = isinstance(inspect.getattr_static(cls, action), classmethod)
-    assert is_remotable(cls, action)
-    assert is_class_action == ((name, action) in contracts.CLASS_ACTIONS)
-
-
-@pytest.mark.parametrize(("name", "action"), contracts.CLASS_ACTIONS)
+@pytest.mark.parametrize(("name", "action"), CLASS_RECORDS)
 def test_the_instance_of_a_class_action_is_its_first_argument_on_the_wire(
     objects: Any, context: Any, wire: Wire, name: str, action: str
 ) -> None:
@@ -105,25 +97,9 @@ def test_the_instance_of_a_class_action_is_its_first_argument_on_the_wire(
     getattr(getattr(objects, name), action)(context, UUID, *further)
     sent = wire.messages[-1]["args"]
     assert (sent["objname"], sent["objmethod"], sent["args"][0]) == (name, action, UUID)
-    assert wire.terms() == contracts.Terms(
-        contracts.CLASS_ACTIONS[(name, action)], f"instance:{UUID}", f"{name}.{action}"
-    )
+    assert wire.terms() == contracts.Terms(Contract.RECORD, f"instance:{UUID}", f"{name}.{action}")
     getattr(getattr(objects, name), action)(context, *further, instance_uuid=UUID)
     assert wire.terms().group == f"instance:{UUID}"
-
-
-def test_no_method_that_counts_as_a_read_is_known_to_write(objects: Any) -> None:
-    """A write that is taken for a read could be made twice."""
-    base = importlib.import_module("nova.objects.base")
-    assert not [action for _, action in NAMED if action.startswith(contracts.READ_PREFIXES)]
-    verbs = {"create", "save", "destroy", "delete", "add", "remove", "update", "set", "begin"}
-    for classes in base.NovaObjectRegistry.obj_classes().values():
-        for action in dir(classes[0]):
-            if action.startswith(contracts.READ_PREFIXES) and is_remotable(classes[0], action):
-                assert verbs.isdisjoint(action.split("_")), action
-
-
-# What nova sends
 
 
 def test_a_save_is_a_record_of_its_instance(objects: Any, context: Any, wire: Wire) -> None:
@@ -151,7 +127,9 @@ def test_what_belongs_to_a_host_stays_in_its_group(objects: Any, context: Any, w
     service.obj_reset_changes()
     service.report_count = 5
     service.save()
-    assert wire.terms() == contracts.Terms(Contract.MERGE, "host:edge-7", "Service.save")
+    assert wire.terms() == contracts.Terms(
+        Contract.MERGE, "host:edge-7", "Service.save", last=True
+    )
     node = objects.ComputeNode(context, id=1, host="edge-7", memory_mb=1)
     node.save()
     assert wire.terms() == contracts.Terms(Contract.MERGE, "host:edge-7", "ComputeNode.save")
@@ -240,15 +218,37 @@ def test_a_cast_stays_in_the_group_of_its_instance(objects: Any, context: Any) -
     assert contracts.classify(two, is_call=False).group == ""
 
 
-def test_a_call_to_a_service_is_relayed_and_never_repeated() -> None:
+def test_a_call_that_acts_is_refused_when_cut_off_and_never_repeated() -> None:
     message = {"method": "attach_interface", "args": {"instance_uuid": UUID}}
     terms = contracts.classify(message, is_call=True)
-    assert terms == contracts.Terms(Contract.RELAY, f"instance:{UUID}", "attach_interface")
+    assert terms == contracts.Terms(Contract.REFUSE, f"instance:{UUID}", "attach_interface")
 
 
-@pytest.mark.parametrize("method", ["ping", "oslo_rpc_server_ping", "object_backport_versions"])
-def test_calls_without_effect_may_be_repeated(method: str) -> None:
-    terms = contracts.classify({"method": method, "args": {"arg": "x"}}, is_call=True)
+def test_the_namespace_tells_methods_of_one_name_apart() -> None:
+    message = {"method": "attach_volume", "args": {}}
+    of_the_compute = contracts.classify(message, is_call=True)
+    assert of_the_compute == contracts.Terms(Contract.RELAY, "", "attach_volume")
+    of_the_conductor = contracts.classify({**message, "namespace": "compute_task"}, is_call=True)
+    assert of_the_conductor == contracts.Terms(Contract.REFUSE, "", "attach_volume")
+
+
+def test_a_call_that_no_row_names_is_relayed_and_never_repeated() -> None:
+    message = {"method": "get_what_nova_will_have", "args": {"instance_uuid": UUID}}
+    terms = contracts.classify(message, is_call=True)
+    assert terms == contracts.Terms(Contract.RELAY, f"instance:{UUID}", "get_what_nova_will_have")
+
+
+@pytest.mark.parametrize(
+    ("namespace", "method"),
+    [
+        ("baseapi", "ping"),
+        (None, "oslo_rpc_server_ping"),
+        (None, "object_backport_versions"),
+    ],
+)
+def test_calls_without_effect_may_be_repeated(namespace: str | None, method: str) -> None:
+    message = {"method": method, "namespace": namespace, "args": {"arg": "x"}}
+    terms = contracts.classify(message, is_call=True)
     assert terms == contracts.Terms(Contract.RELAY, "", method, repeatable=True)
 
 
