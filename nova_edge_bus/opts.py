@@ -85,6 +85,13 @@ _edge_bus_opts = [
         default=False,
         help="Allow connections beyond the loopback interface, which are not encrypted.",
     ),
+    cfg.DictOpt(
+        "contracts",
+        default={},
+        help="Contracts of single calls in place of the published ones, as METHOD:CONTRACT with "
+        "commas between them, such as Migration.save:relay,ComputeAPI.attach_interface:relay. "
+        "'nova-edge-bus contracts' lists the methods; what cannot work is refused at the start.",
+    ),
 ]
 
 

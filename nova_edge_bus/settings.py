@@ -5,6 +5,7 @@ import dataclasses
 import ipaddress
 
 from nova_edge_bus import errors
+from nova_edge_bus.contracts.terms import Contract
 
 DEFAULT_PORT = 5570
 
@@ -14,6 +15,7 @@ class Settings:
     """The options of :mod:`nova_edge_bus.opts` with the URL applied, and who this process is.
 
     ``endpoints`` are ZeroMQ addresses (``tcp://HOST:PORT``) in the order of the URL.
+    ``contracts`` are an operator's in place of the published ones, by the name of the row.
     """
 
     endpoints: tuple[str, ...]
@@ -31,6 +33,7 @@ class Settings:
     adoption_interval: float
     listen: str
     allow_insecure: bool
+    contracts: tuple[tuple[str, Contract], ...] = ()
 
     def compresses(self, endpoint: str) -> bool:
         """Whether what goes to *endpoint*, and comes from it, is compressed."""

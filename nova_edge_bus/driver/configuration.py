@@ -13,6 +13,7 @@ from oslo_messaging._drivers import common
 from nova_edge_bus import errors
 from nova_edge_bus import opts
 from nova_edge_bus import settings
+from nova_edge_bus.contracts import overrides
 
 
 def read(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL) -> settings.Settings:
@@ -34,11 +35,8 @@ def read(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL) -> settings.Set
             raise errors.ConfigurationError(
                 f"the transport URL has a bad {name}: {error}"
             ) from error
-    try:
-        proxy = common.ConfigOptsProxy(conf, url, opts.GROUP)
-        values: dict[str, Any] = {name: getattr(proxy.edge_bus, name) for name in known}
-    except ValueError as error:
-        raise errors.ConfigurationError(f"bad value in [{opts.GROUP}]: {error}") from error
+    values = {name: _value(conf, url, name) for name in known}
+    values["contracts"] = overrides.parse(values["contracts"])
     endpoints = tuple(
         dict.fromkeys(
             settings.endpoint_address(
@@ -58,6 +56,22 @@ def read(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL) -> settings.Set
         service=_service(conf),
         **values,
     )
+
+
+def read_contracts(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL) -> overrides.Overrides:
+    """Read the option ``contracts`` alone, as :func:`read` would.
+
+    :raises ConfigurationError: when it cannot be used
+    """
+    opts.register(conf)
+    return overrides.parse(_value(conf, url, "contracts"))
+
+
+def _value(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL, name: str) -> Any:
+    try:
+        return getattr(common.ConfigOptsProxy(conf, url, opts.GROUP).edge_bus, name)
+    except ValueError as error:
+        raise errors.ConfigurationError(f"bad value in [{opts.GROUP}]: {error}") from error
 
 
 def _host(conf: cfg.ConfigOpts) -> str:

@@ -71,7 +71,10 @@ class EdgeBusDriver(base.BaseDriver):
             the journal could not take the message
         """
         terms = contracts.classify(
-            message, is_call=bool(wait_for_reply), fanout=bool(target.fanout)
+            message,
+            is_call=bool(wait_for_reply),
+            fanout=bool(target.fanout),
+            overrides=dict(self._settings.contracts),
         )
         call = client_module.Call(
             address=self._address(target).text,
