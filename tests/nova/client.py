@@ -46,6 +46,13 @@ class NovaClient:
         services: list[dict[str, Any]] = self._call("GET", "/os-services")["services"]
         return services
 
+    def is_up(self, host: str) -> bool:
+        """Whether nova-compute on that host counts as up: it has had a heartbeat lately."""
+        return any(
+            each["host"] == host and each["binary"] == "nova-compute" and each["state"] == "up"
+            for each in self.services()
+        )
+
     def hypervisors(self) -> list[dict[str, Any]]:
         """Return the hypervisors that the cells know."""
         hypervisors: list[dict[str, Any]] = self._call("GET", "/os-hypervisors")["hypervisors"]

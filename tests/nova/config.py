@@ -114,6 +114,22 @@ def compute(host: str) -> Options:
     return {"DEFAULT": {"host": host}}
 
 
+def edge(guarded: Mapping[str, str]) -> Options:
+    """Return what nova-compute is told at an edge host, where REST is cut off with the bus.
+
+    The reasons stand in the section "nova.conf of an edge host" of doc/source/nova.rst.
+
+    :param guarded: the REST guard's URL of each service, by section
+    """
+    options: dict[str, dict[str, object]] = {
+        section: {"endpoint": url, "endpoint_override": url, "timeout": 60}
+        for section, url in guarded.items()
+    }
+    options["placement"]["connect_retries"] = 2
+    options["glance"]["num_retries"] = 1
+    return options
+
+
 def environment(concurrency: str = "threading") -> dict[str, str]:
     """Return the environment of a nova process.
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 RUNNING = 1
 PAUSED = 3
 SHUTDOWN = 4
+CRASHED = 6
 SUSPENDED = 7
 
 
@@ -58,6 +59,10 @@ class Hypervisor:
 
     def set_state(self, uuid: str, state: int) -> None:
         """Put a domain into another power state.
+
+        nova-compute, while it runs, gets a lifecycle event within a moment, as from libvirt. Of
+        CRASHED it hears nothing before its next power sync: libvirt has an event for a guest
+        that has panicked, and nova's driver does not take it.
 
         :raises KeyError: when there is no such domain
         """

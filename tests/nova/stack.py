@@ -28,6 +28,8 @@ from tests.nova.processes import reserve_port
 from tests.nova.processes import wait_until
 from tests.nova.relay import Relay
 from tests.nova.rest_stub import RestStub
+from tests.nova.sites import RestLink
+from tests.nova.sites import Site
 
 FLAVORS = {"small": (1, 256, 1), "large": (2, 512, 2)}
 _START_SECONDS = 120
@@ -35,14 +37,15 @@ _STOP_SECONDS = 60
 
 
 class Compute:
-    """One compute host: its nova-compute, its link to the bus and its hypervisor."""
+    """One compute host: its nova-compute, its links to the centre and its hypervisor."""
 
-    def __init__(self, host: str, state: pathlib.Path, process: Process, relay: Relay) -> None:
+    def __init__(self, host: str, state: pathlib.Path, process: Process, site: Site) -> None:
         """Put the parts together; the stack makes them."""
         self.host = host
         self.state = state
         self.process = process
-        self.relay = relay
+        self.site = site
+        self.relay = site.bus
         self.rpc_trace = state / rpc_trace.FILE
 
     @property
@@ -69,6 +72,7 @@ class NovaStack:
         conductor_workers: int = 2,
         options: Options | None = None,
         compute_options: Options | None = None,
+        far_sites: bool = False,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Describe the stack; start() runs it.
@@ -78,6 +82,8 @@ class NovaStack:
         :param concurrency: threading or eventlet, for all nova services
         :param options: configuration on top of what all nova services get
         :param compute_options: the same for the computes alone
+        :param far_sites: whether the computes reach placement, glance and neutron through a REST
+            guard and a link that is cut together with the bus
         :param progress: told in a word or two what is being done
         """
         self.workdir = workdir.resolve()
@@ -88,6 +94,7 @@ class NovaStack:
         self._conductor_workers = conductor_workers
         self._options = options or {}
         self._compute_options = compute_options or {}
+        self._far_sites = far_sites
         self._progress = progress
         self.databases: Databases = (
             MariadbDatabases() if backend == "mariadb" else SqliteDatabases(self.workdir / "db")
@@ -170,13 +177,39 @@ class NovaStack:
         """Return the compute of that name."""
         return next(each for each in self.computes if each.host == host)
 
-    def start_compute(self, compute: Compute) -> None:
+    def start_compute(
+        self, compute: Compute, *, expect_up: bool = True, seconds: float = _START_SECONDS
+    ) -> None:
         """Start a nova-compute again, and return when it serves and the API says it is up.
 
+        :param expect_up: False where the API cannot hear of it, as in a cut: what nova-compute's
+            own log says has to do
+        :param seconds: how long to wait for each of the two
         :raises NotReadyError: when it does not
         """
-        _start(compute.process)
-        wait_until(lambda: self._is_up(compute), _START_SECONDS, f"{compute.host} to be up")
+        _start(compute.process, seconds=seconds)
+        if expect_up:
+            wait_until(
+                lambda: self.client.is_up(compute.host), seconds, f"{compute.host} to be up"
+            )
+
+    def wait_linked(self, compute: Compute, seconds: float = _START_SECONDS) -> None:
+        """Return when a compute that was cut off is up for the API and reaches all services.
+
+        :raises NotReadyError: when it is not in time
+        """
+        rest = compute.site.rest
+        wait_until(lambda: self.client.is_up(compute.host), seconds, f"{compute.host} to be up")
+        if rest is not None:
+            wait_until(rest.in_reach, seconds, f"the REST services of {compute.host}")
+
+    def stop_compute(self, compute: Compute, seconds: float = _STOP_SECONDS) -> bool:
+        """Stop a nova-compute as an operator does, and return when it is gone.
+
+        :param seconds: after which it is killed
+        :returns: whether it ended by itself
+        """
+        return compute.process.stop(seconds)
 
     def start_conductor(self, conductor: Process) -> None:
         """Start a nova-conductor again, and return when all its workers serve.
@@ -221,9 +254,29 @@ class NovaStack:
         relay = Relay(self.bus.addresses)
         undo.callback(relay.stop)
         relay.start()
-        url = self.bus.url(relay.addresses)
-        self._configure(host, url, config.compute(host), self._compute_options, far=True)
-        return Compute(host, self._state(host), self._service("nova-compute", host), relay)
+        rest = self._make_rest_link(host, undo) if self._far_sites else None
+        self._configure(
+            host,
+            self.bus.url(relay.addresses),
+            config.compute(host),
+            config.edge(rest.urls) if rest else {},
+            self._compute_options,
+            far=True,
+        )
+        process = self._service("nova-compute", host)
+        return Compute(host, self._state(host), process, Site(relay, rest))
+
+    def _make_rest_link(self, host: str, undo: contextlib.ExitStack) -> RestLink:
+        log = self.workdir / "logs" / f"{host}-rest-guard.log"
+        services = {
+            "placement": self.placement_url,
+            "neutron": self._stub.url,
+            "glance": self._stub.url,
+        }
+        rest = RestLink(self._state(host), log, services)
+        undo.callback(rest.stop)
+        rest.start()
+        return rest
 
     def _configure_controllers(self) -> None:
         url = self.bus.url(self.bus.addresses)
@@ -292,12 +345,6 @@ class NovaStack:
         nova_conf = self._state("nova-api") / "nova.conf"
         database.manage("nova-manage", nova_conf, "cell_v2", "discover_hosts")
 
-    def _is_up(self, compute: Compute) -> bool:
-        return any(
-            each["host"] == compute.host and each["state"] == "up"
-            for each in self.client.services()
-        )
-
 
 def _url(reserved: socket.socket) -> str:
     host, port = reserved.getsockname()
@@ -311,18 +358,20 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _start(process: Process, workers: int = 1) -> None:
+def _start(process: Process, workers: int = 1, seconds: float = _START_SECONDS) -> None:
     seen = len(process.log_text())
     process.start()
-    _wait_joined(process, workers, seen)
+    _wait_joined(process, workers, seen, seconds)
 
 
-def _wait_joined(process: Process, workers: int = 1, seen: int = 0) -> None:
+def _wait_joined(
+    process: Process, workers: int = 1, seen: int = 0, seconds: float = _START_SECONDS
+) -> None:
     """Wait until each worker of a nova service has begun to serve RPC.
 
     :param seen: how many characters of the log are from earlier runs
     """
     process.wait_ready(
         lambda: process.log_text().count("Join ServiceGroup membership", seen) >= workers,
-        _START_SECONDS,
+        seconds,
     )

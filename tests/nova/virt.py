@@ -152,8 +152,9 @@ class _FileBackedDriver(fake.FakeDriverWithoutFakeNodes):  # type: ignore[misc]
     def _watch(self) -> None:
         while not self._stopped.wait(_WATCH_SECONDS):
             for domain in self.instances.changed_behind_nova():
-                transition = _LIFECYCLE_EVENTS[domain.state]
-                self.emit_event(virt_event.LifecycleEvent(domain.uuid, transition))
+                transition = _LIFECYCLE_EVENTS.get(domain.state)
+                if transition is not None:
+                    self.emit_event(virt_event.LifecycleEvent(domain.uuid, transition))
 
 
 class PersistentFakeDriver(_FileBackedDriver):
