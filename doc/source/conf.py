@@ -2,10 +2,12 @@
 """How sphinx builds the documentation."""
 
 import pathlib
+import sys
 
 import nova_edge_bus
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "_ext"))
 # Release notes are read out of the history, which a source archive does not have.
 HAS_HISTORY = (ROOT / ".git").exists()
 
@@ -15,7 +17,11 @@ project_copyright = author
 version = release = nova_edge_bus.__version__
 html_title = f"{project} {version}"
 
-extensions = ["oslo_config.sphinxext", *(["reno.sphinxext"] if HAS_HISTORY else [])]
+extensions = [
+    "oslo_config.sphinxext",
+    "contracts_table",
+    *(["reno.sphinxext"] if HAS_HISTORY else []),
+]
 exclude_patterns = [] if HAS_HISTORY else ["release-notes.rst"]
 html_theme = "furo"
 # A reference that leads nowhere is a warning, hence an error.

@@ -11,14 +11,14 @@ _RECORD = (
     ("BlockDeviceMapping.save", "instance", "connection of a volume"),
     ("Instance.destroy", "instance", "the guest is gone"),
     ("Instance.drop_migration_context", "instance", "end of a move"),
-    ("Instance.save", "instance", "state, compare-and-set too"),
-    ("InstanceAction.action_finish", "instance", "the history that users see"),
-    ("InstanceAction.action_start", "instance", "the history that users see"),
-    ("InstanceActionEvent.event_finish", "instance", "the history that users see"),
-    ("InstanceActionEvent.event_finish_with_failure", "instance", "the history that users see"),
-    ("InstanceActionEvent.event_start", "instance", "the history that users see"),
+    ("Instance.save", "instance", "compare-and-set too"),
+    ("InstanceAction.action_finish", "instance", "the history users see"),
+    ("InstanceAction.action_start", "instance", "the history users see"),
+    ("InstanceActionEvent.event_finish", "instance", "the history users see"),
+    ("InstanceActionEvent.event_finish_with_failure", "instance", "the history users see"),
+    ("InstanceActionEvent.event_start", "instance", "the history users see"),
     ("InstanceFault.create", "instance", "every fault counts"),
-    ("Migration.save", "instance", "every step of a move counts"),
+    ("Migration.save", "instance", "every step counts"),
     ("ShareMapping.delete", "instance", "end of a share"),
     ("ShareMapping.save", "instance", "state of a share"),
     ("VirtualInterface.delete_by_instance_uuid", "instance", "end of all ports"),
@@ -29,7 +29,7 @@ _RECORD = (
 _MERGE = (
     ("ComputeNode.save", "host", "the newest resources"),
     ("InstanceInfoCache.save", "instance", "the newest network state"),
-    ("PciDevice.save", "node", "the newest state of a device"),
+    ("PciDevice.save", "node", "the newest state"),
     ("Service.save", "host", "heartbeat, goes last"),
 )
 _LAST = frozenset({"Service.save"})
@@ -45,11 +45,11 @@ _REFUSE = (
     ("BlockDeviceMapping.create", "instance", "returns an id"),
     ("BlockDeviceMapping.update_or_create", "instance", "returns an id"),
     ("ComputeNode.create", "host", "returns an id"),
-    ("ComputeNode.destroy", "host", "gives up all its resources"),
+    ("ComputeNode.destroy", "host", "gives up its resources"),
     ("ConsoleAuthToken.authorize", "instance", "returns a token"),
     ("ConsoleAuthToken.clean_console_auths_for_instance", "instance", "tokens of the centre"),
-    ("ConsoleAuthToken.clean_expired_console_auths", "", "the centre's clock decides"),
-    ("ConsoleAuthToken.clean_expired_console_auths_for_host", "", "the centre's clock decides"),
+    ("ConsoleAuthToken.clean_expired_console_auths", "", "by the centre's clock"),
+    ("ConsoleAuthToken.clean_expired_console_auths_for_host", "", "by the centre's clock"),
     ("Instance.create", "instance", "returns an id"),
     ("Instance.delete_metadata_key", "instance", "nova-api's own"),
     ("InstanceAction.create", "instance", "returns an id"),
@@ -57,15 +57,15 @@ _REFUSE = (
     ("InstanceActionEvent.create", "", "returns an id"),
     ("InstanceActionEvent.finish", "", "returns what was stored"),
     ("InstanceActionEvent.finish_with_failure", "", "returns what was stored"),
-    ("InstanceInfoCache.delete", "instance", "nova-api's own"),
+    ("InstanceInfoCache.delete", "instance", "not nova-compute's"),
     ("InstanceNUMATopology.create", "instance", "part of a build"),
     ("Migration.create", "instance", "returns an id"),
     ("Service.create", "host", "returns an id"),
     ("Service.destroy", "host", "nova-api's own"),
-    ("TaskLog.begin_task", "", "only one host may begin it"),
-    ("TaskLog.end_task", "", "only one host may end it"),
+    ("TaskLog.begin_task", "", "one host may begin it"),
+    ("TaskLog.end_task", "", "with its beginning"),
     ("VirtualInterface.create", "instance", "returns an id"),
-    ("VirtualInterface.save", "instance", "nova-manage's own"),
+    ("VirtualInterface.save", "instance", "not nova-compute's"),
     ("VolumeUsage.save", "instance", "adds up; returns totals"),
 )
 """What returns an id, a token or a sum, and what no compute does on its own account."""
@@ -101,7 +101,7 @@ def _rows() -> list[Row]:
         for name, group, remark in _READ
     ]
     for objects, remark in (
-        (_API_DATABASE, "upcall to the API database"),
+        (_API_DATABASE, "in the API database"),
         (_CELL_DATABASE, "nova-api's own"),
     ):
         rows += [Row(f"{name}.*", Kind.CALL, Contract.REFUSE, ANY, remark) for name in objects]

@@ -13,7 +13,7 @@ from nova_edge_bus.contracts.terms import Row
 Overrides = tuple[tuple[str, Contract], ...]
 
 _OF_CALLS = (Contract.RECORD, Contract.MERGE, Contract.RELAY, Contract.REFUSE)
-_POSSIBLE = {
+POSSIBLE = {
     Contract.RECORD: {Contract.RECORD, Contract.RELAY, Contract.REFUSE},
     Contract.MERGE: {Contract.MERGE, Contract.RECORD, Contract.RELAY, Contract.REFUSE},
     Contract.RELAY: {Contract.RELAY, Contract.REFUSE},
@@ -49,12 +49,12 @@ def _contract(name: str, text: str) -> Contract:
             f"a call cannot be {text}, its caller waits for an answer",
             f"use one of {', '.join(each.value for each in _OF_CALLS)}",
         )
-    if contract not in _POSSIBLE[row.contract]:
+    if contract not in POSSIBLE[row.contract]:
         if row.contract is Contract.RECORD:
             why = "each of its entries counts, not the newest alone"
         else:
             why = "its caller needs an answer that only the other side can give"
-        choice = ", ".join(each.value for each in _OF_CALLS if each in _POSSIBLE[row.contract])
+        choice = ", ".join(each.value for each in _OF_CALLS if each in POSSIBLE[row.contract])
         raise _error(name, f"cannot be {text}: {why}", f"use one of {choice}")
     return contract
 

@@ -15,10 +15,10 @@ NAMESPACES = {
 }
 """The interfaces, by the classes of nova's RPC clients, and the namespaces that they send."""
 
-_MOVE = "a step of a move"
+_MOVE = "part of a move"
 _CONSOLE = "makes a token"
 _GUEST = "acts on the guest"
-_LIVE = "a step of a live migration"
+_LIVE = "part of a live migration"
 
 _READS = (
     ("BaseAPI.get_backdoor_port", "", "a read"),
@@ -28,12 +28,12 @@ _READS = (
     ("ComputeAPI.get_host_uptime", "", "a read of the host"),
     ("ComputeAPI.get_instance_diagnostics", "instance", "a read of the guest"),
     ("ComputeAPI.validate_console_port", "instance", "a read of the guest"),
-    ("ConductorAPI.object_backport_versions", "", "converts and changes nothing"),
+    ("ConductorAPI.object_backport_versions", "", "changes nothing"),
     ("oslo_messaging.oslo_rpc_server_ping", "", "a read"),
 )
 """Calls that may be repeated."""
 
-_WAITS = (("SchedulerAPI.select_destinations", "", "claims; both ends are at the centre"),)
+_WAITS = (("SchedulerAPI.select_destinations", "", "waits for a scheduler"),)
 """Calls that wait for the other side as long as they would under RabbitMQ."""
 
 _REFUSED = (
@@ -83,7 +83,7 @@ _CASTS = (
     ),
     (
         "ComputeAPI",
-        "a guest comes to the host",
+        "brings a guest",
         "build_and_run_instance rebuild_instance unshelve_instance",
     ),
     (
@@ -98,7 +98,7 @@ _CASTS = (
         "live_migration live_migration_abort live_migration_force_complete "
         "rollback_live_migration_at_destination",
     ),
-    ("ComputeAPI", "news from neutron and others", "external_instance_event"),
+    ("ComputeAPI", "news from outside", "external_instance_event"),
     (
         "ComputeTaskAPI",
         "the conductor takes over",

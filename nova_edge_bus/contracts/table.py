@@ -23,10 +23,10 @@ _READS = tuple(
 )
 _OTHER_OBJECT_METHOD = Row("<object>.*", Kind.CALL, Contract.REFUSE, ANY, "may be a write")
 _OTHERS = {
-    Kind.CALL: Row("<any>", Kind.CALL, Contract.RELAY, ANY, "waits, and is never repeated"),
+    Kind.CALL: Row("<any>", Kind.CALL, Contract.RELAY, ANY, "waits, never repeated"),
     Kind.CAST: Row("<any>", Kind.CAST, Contract.COMMAND, ANY, "kept until it is taken"),
-    Kind.FANOUT: Row("<any>", Kind.FANOUT, Contract.DROP, "", "for those that listen now"),
-    Kind.NOTIFY: Row("<any>", Kind.NOTIFY, Contract.COMMAND, "", "kept for notification_ttl"),
+    Kind.FANOUT: Row("<any>", Kind.FANOUT, Contract.DROP, "", "for who listens now"),
+    Kind.NOTIFY: Row("<any>", Kind.NOTIFY, Contract.COMMAND, "", "for notification_ttl"),
 }
 DEFAULTS: tuple[Row, ...] = (*_READS, _OTHER_OBJECT_METHOD, *_OTHERS.values())
 """What holds for a message that no row names; the first that fits."""
@@ -74,7 +74,10 @@ class Listed:
     def cells(self) -> tuple[str, str, str, str, str]:
         """Name, kind, contract, group and remark, for people to read."""
         row = self.row
-        return (row.name, row.kind.value, row.contract.value, row.group or "-", row.remark)
+        remark = row.remark
+        if self.overridden:
+            remark = f"overridden, was {self.published.value}"
+        return (row.name, row.kind.value, row.contract.value, row.group or "-", remark)
 
 
 HEADINGS = ("method", "kind", "contract", "group", "why")
@@ -86,10 +89,8 @@ def listed(overrides: Mapping[str, Contract]) -> Iterator[Listed]:
 
     A read that has no row of its own gets one where it is overridden.
     """
-    extra = {name for name in overrides if name not in {row.name for row in ROWS}}
-    reads = [
-        dataclasses.replace(object_row(*name.split(".")), name=name) for name in sorted(extra)
-    ]
+    unnamed = sorted(overrides.keys() - {row.name for row in ROWS})
+    reads = [dataclasses.replace(object_row(*name.split(".")), name=name) for name in unnamed]
     for row in (*objects.ROWS, *reads, *services.ROWS, *DEFAULTS):
         contract = overrides.get(row.name) if row.kind is Kind.CALL else None
         changed = row if contract is None else with_contract(row, contract)

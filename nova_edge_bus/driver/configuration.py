@@ -58,15 +58,6 @@ def read(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL) -> settings.Set
     )
 
 
-def read_contracts(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL) -> overrides.Overrides:
-    """Read the option ``contracts`` alone, as :func:`read` would.
-
-    :raises ConfigurationError: when it cannot be used
-    """
-    opts.register(conf)
-    return overrides.parse(_value(conf, url, "contracts"))
-
-
 def _value(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL, name: str) -> Any:
     try:
         return getattr(common.ConfigOptsProxy(conf, url, opts.GROUP).edge_bus, name)
