@@ -67,7 +67,7 @@ def _row(name: str) -> Row:
     objname, _, action = name.partition(".")
     if objname[:1].isupper() and not objname.endswith("API") and action.isidentifier():
         row = table.object_row(objname, action)
-        if row.is_default and row.contract is Contract.RELAY:
+        if row.contract is Contract.RELAY:
             return row
     close = difflib.get_close_matches(name, [row.name for row in table.ROWS], n=1)
     raise _error(

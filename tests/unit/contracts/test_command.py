@@ -164,6 +164,24 @@ def test_the_last_file_and_the_transport_url_win(capsys: Capture, tmp_path: path
     assert listed(capsys, "Service.save", *files)[0]["contract"] == "record"
 
 
+def test_the_cast_of_the_same_name_is_not_marked(capsys: Capture, tmp_path: pathlib.Path) -> None:
+    file = file_of(tmp_path, "[edge_bus]\ncontracts = ComputeTaskAPI.migrate_server:relay\n")
+    rows = listed(capsys, "migrate_server", "--config-file", file)
+    assert [(row["kind"], row["contract"], row["overridden"]) for row in rows] == [
+        ("call", "relay", True),
+        ("cast", "command", False),
+    ]
+
+
+def test_the_environment_of_the_command_is_not_a_service_s(
+    capsys: Capture, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OS_EDGE_BUS__CONTRACTS", "Service.save:record")
+    file = file_of(tmp_path, "[edge_bus]\ncontracts = Instance.save:relay\n")
+    rows = listed(capsys, "--config-file", file)
+    assert [row["name"] for row in rows if row["overridden"]] == ["Instance.save"]
+
+
 def test_a_same_contract_is_no_override(capsys: Capture, tmp_path: pathlib.Path) -> None:
     file = file_of(tmp_path, "[edge_bus]\ncontracts = Instance.save:record\n")
     assert not any(row["overridden"] for row in listed(capsys, "--config-file", file))
