@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import inspect
+import pathlib
 from typing import Any
 
+import nova
 import pytest
 from nova import baserpc
 from nova.compute import manager as compute_manager
@@ -72,6 +74,13 @@ def test_every_message_of_nova_s_rpc_clients_is_named() -> None:
     }
     assert sent.keys() - named == set(), "nova sends what has no row"
     assert named - sent.keys() == set(), "rows of what nova does not send any more"
+
+
+def test_no_other_module_of_nova_makes_a_client() -> None:
+    root = pathlib.Path(nova.__file__).parent
+    sources = (path for path in root.rglob("*.py") if "tests" not in path.relative_to(root).parts)
+    makers = {path for path in sources if "rpc.get_client(" in path.read_text()}
+    assert makers == {pathlib.Path(inspect.getfile(client)) for client in nova_side.CLIENTS}
 
 
 def test_every_row_of_a_service_is_found_by_what_is_on_the_wire() -> None:
