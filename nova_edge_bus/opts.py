@@ -37,6 +37,37 @@ _edge_bus_opts = [
         min=0.5,
         help="Seconds of silence after which the link to an endpoint is taken for cut.",
     ),
+    cfg.StrOpt(
+        "autonomy",
+        default="auto",
+        choices=["auto", "on", "off"],
+        help="Whether a process goes on by itself while its centre cannot be reached: it then "
+        "answers its own saves from the journal and its reads from a snapshot of what it was "
+        "last told, and takes commands again when everything has been applied. auto: in "
+        "nova-compute.",
+    ),
+    cfg.IntOpt(
+        "snapshot_max_bytes",
+        default=64 << 20,
+        min=1 << 20,
+        help="About how many bytes of the central state a process remembers that goes on by "
+        "itself. What concerns its own host is kept beyond that.",
+    ),
+    cfg.FloatOpt(
+        "refuse_after",
+        default=10.0,
+        min=0.1,
+        help="Seconds after which a process that goes on by itself gives up a call that only "
+        "the other side can answer and that must not be repeated, such as the creation of a "
+        "row, while that side cannot be reached.",
+    ),
+    cfg.BoolOpt(
+        "write_behind",
+        default=False,
+        help="Let a process that goes on by itself answer unconditional saves from the journal "
+        "while it is linked, too. For sites with long round trips: errors that the centre then "
+        "finds are no longer raised in the caller.",
+    ),
     cfg.FloatOpt(
         "consumer_grace",
         default=10.0,

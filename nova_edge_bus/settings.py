@@ -26,6 +26,10 @@ class Settings:
     journal_max_bytes: int
     journal_retention: int
     link_timeout: float
+    autonomy: str
+    snapshot_max_bytes: int
+    refuse_after: float
+    write_behind: bool
     consumer_grace: float
     notification_ttl: int
     compression: str
@@ -41,6 +45,13 @@ class Settings:
             hostname = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
             return not is_loopback(hostname)
         return self.compression == "zstd"
+
+    @property
+    def is_autonomous(self) -> bool:
+        """Whether this process goes on by itself while its centre cannot be reached."""
+        if self.autonomy == "auto":
+            return self.service == "nova-compute"
+        return self.autonomy == "on"
 
     @property
     def link(self) -> str:

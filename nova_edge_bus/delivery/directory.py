@@ -104,6 +104,12 @@ class Directory:
             routes = self._routes.get(address, {})
             return bool(routes) and self._expected <= routes.keys()
 
+    def reaches(self, address: str) -> bool:
+        """Tell whether anybody takes *address* behind an endpoint that is linked."""
+        with self._lock:
+            routes = self._routes.get(address, {})
+            return any(listed for endpoint, listed in routes.items() if endpoint != LOCAL)
+
     def is_local(self, address: str) -> bool:
         """Tell whether a listener of this process takes *address*."""
         with self._lock:

@@ -85,6 +85,11 @@ class EdgeBusDriver(base.BaseDriver):
             monitor=call_monitor_timeout,
             repeatable=terms.repeatable,
             mandatory=bool(getattr(transport_options, "at_least_once", False)),
+            refusable=terms.contract is contracts.Contract.REFUSE,
+            is_learned=_is_learned(message),
+            mergeable=terms.contract is contracts.Contract.MERGE,
+            conditional=bool((message.get("args") or {}).get("kwargs")),
+            goes_last=terms.last,
         )
         with _Translated(call, target, message):
             return self._send(call, terms, bool(wait_for_reply), retry)
@@ -219,6 +224,15 @@ class EdgeBusDriver(base.BaseDriver):
         return address
 
 
+def _is_learned(message: dict[str, Any]) -> bool:
+    """Whether the reply tells something of the central state: of objects, or that it is there."""
+    return str(message.get("method", "")) in (
+        "object_action",
+        "object_class_action_versions",
+        "ping",
+    )
+
+
 class _Translated:
     """Turns the bus's errors into those that oslo.messaging's callers handle."""
 
@@ -231,6 +245,7 @@ class _Translated:
         self._call = call
         self._target = target
         self._message = message
+        self._began = time.monotonic()
 
     def __enter__(self) -> None:
         if len(self._call.body) > body.MAX_BYTES:
@@ -242,9 +257,9 @@ class _Translated:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         call = self._call
         if isinstance(error, TimeoutError):
-            waited = min(limit for limit in (call.timeout, call.monitor) if limit is not None)
+            waited = time.monotonic() - self._began
             raise oslo_messaging.MessagingTimeout(
-                f"no reply to {call.method} on {call.address} within {waited:g} s"
+                f"no reply to {call.method} on {call.address} within {waited:.1f} s"
             ) from error
         if isinstance(error, pending.Undeliverable):
             raise oslo_messaging.MessageUndeliverable(

@@ -305,10 +305,10 @@ class Outbox:
             for number, count, first, last, size in self._db.run(statements.STREAMS)
         ]
 
-    def record_groups(self) -> list[tuple[str, int, str]]:
-        """Return link, seq and group of each pending record, in seq order."""
+    def record_groups(self) -> list[tuple[str, str, int, str]]:
+        """Return link, address, seq and group of each pending record, in seq order."""
         return [
-            (self._names[stream][0], seq, group)
+            (*self._names[stream], seq, group)
             for stream, seq, group in self._db.run(statements.RECORD_GROUPS)
         ]
 

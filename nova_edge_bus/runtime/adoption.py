@@ -32,7 +32,7 @@ class _Found(NamedTuple):
     """An orphan that has been opened, and what it holds."""
 
     store: store_module.Store
-    left: store_module.LeftOver
+    left: dict[str, store_module.LeftOver]
     undone: list[entries.Received]
 
 
@@ -151,10 +151,10 @@ class Adopter:
         for store, left, undone in found:
             LOG.info("adopting journal %s outbox=%s", store.path, store.outbox_id.hex())
             shipping = []
-            for link, (records, streams) in left.items():
+            for link, held in left.items():
                 bus = self._bus(settings_module.for_link(self._settings, link))
                 sender = bus.adopt(store)
-                sender.restore(records, streams)
+                sender.restore(held.records, held.streams)
                 shipping.append((bus, sender))
             self._bus(self._settings).incoming.adopt(store, undone)
             self._adopted.append(_Adopted(store, shipping))

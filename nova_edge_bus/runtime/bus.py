@@ -14,8 +14,10 @@ from nova_edge_bus.delivery import directory as directory_module
 from nova_edge_bus.delivery import fanouts
 from nova_edge_bus.delivery import sender as sender_module
 from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import autonomy as autonomy_module
 from nova_edge_bus.runtime import incoming
 from nova_edge_bus.runtime import link as link_module
+from nova_edge_bus.runtime import loopback
 from nova_edge_bus.runtime import mailbox
 from nova_edge_bus.runtime import outgoing
 from nova_edge_bus.runtime import store as store_module
@@ -43,6 +45,7 @@ class Bus:
 
     :param hello: makes the HELLO of a new session
     :param sockets_changed: tells the loop that :meth:`sockets` has changed
+    :param autonomy: for a process that goes on while nobody can be reached
     """
 
     def __init__(
@@ -52,8 +55,10 @@ class Bus:
         store: store_module.Store,
         hello: Callable[[], messages.Hello],
         sockets_changed: Callable[["Bus"], None],
+        autonomy: autonomy_module.Autonomy | None = None,
     ) -> None:
         self.link = settings.link
+        self.autonomy = autonomy
         self.directory = directory_module.Directory(concurrency.native.threading.Lock())
         self._sockets_changed = sockets_changed
         self._links: dict[object, link_module.Link] = {
@@ -69,9 +74,22 @@ class Bus:
         self._limits = sender_module.Limits(
             ack_timeout=settings.link_timeout, consumer_grace=settings.consumer_grace
         )
-        self.own = outgoing.Outgoing(self, store, self._limits, own=True)
+        self._loopback = loopback.Loopback(self.directory, hello().peer, store.outbox_id)
+        self._holding = autonomy is not None and autonomy.holds_commands
+        self.own = outgoing.Outgoing(self, store, self._limits, own=True, autonomy=autonomy)
+        if autonomy is not None:
+            autonomy.attach(
+                self.own.next_call,
+                lambda item, moment: self.own.call(item, None, moment),
+                lambda number: self.own.abandon(messages.Kind.REQUEST, number),
+            )
         self._outgoing: dict[bytes, outgoing.Outgoing] = {store.outbox_id: self.own}
-        self.incoming = incoming.Incoming(self, store, settings.link_timeout)
+        self.incoming = incoming.Incoming(
+            self,
+            store,
+            settings.link_timeout,
+            None if autonomy is None else autonomy.keeper.heard_command,
+        )
         self._fanouts = fanouts.FanoutSender(self._transmit_anywhere)
         self._listeners: dict[int, _Listener] = {}
         self._interest: dict[str, None] = {}
@@ -80,7 +98,10 @@ class Bus:
         self._sender_due = 0.0
         self._receiver_due = 0.0
         self._linked = concurrency.native.threading.Event()
-        self._handlers: dict[type, Callable[..., None]] = {
+        self._handlers = self._make_handlers()
+
+    def _make_handlers(self) -> dict[type, Callable[..., None]]:
+        return {
             messages.Routes: self._on_routes,
             messages.Listening: self._on_listening,
             messages.Deliver: self._on_deliver,
@@ -114,15 +135,30 @@ class Bus:
         box: mailbox.Mailbox,
         established: Callable[[], None],
     ) -> None:
-        """Take deliveries into *box*; *established* is called when an endpoint knows of it."""
+        """Take deliveries into *box*; *established* is called when an endpoint knows of it.
+
+        While the process is cut off or catches up, only what comes from itself is taken, and no
+        endpoint is to know.
+        """
         self._listeners[announcement.listener] = _Listener(announcement, established)
         self.incoming.listen(announcement, box)
-        self._queue_on_all(announcement)
+        if self.autonomy is not None:
+            self._local_changed(self._loopback.listen(announcement))
+        if self._holding:
+            concurrency.post(established)
+        else:
+            self._queue_on_all(announcement)
+
+    def _local_changed(self, addresses: list[str]) -> None:
+        for address in addresses:
+            for each in self._outgoing.values():
+                each.sender.routes_changed(address)
 
     def unlisten(self, number: int) -> None:
         """The listener takes nothing more."""
         if self._listeners.pop(number, None) is not None:
             self.incoming.unlisten(number)
+            self._local_changed(self._loopback.unlisten(number))
             self._queue_on_all(messages.Unlisten(number))
 
     def fanout(self, address: str, body: bytes) -> None:
@@ -142,11 +178,16 @@ class Bus:
 
     def has_room(self, endpoint: object) -> bool:
         """Whether the link to *endpoint* is up and takes more."""
+        if endpoint == directory_module.LOCAL:
+            return True
         link = self._links.get(endpoint)
         return link is not None and link.has_room
 
     def transmit(self, endpoint: object, message: messages.Message) -> None:
         """Write to *endpoint*, or to another one when that link is down."""
+        if endpoint == directory_module.LOCAL:
+            self._loopback.send(message)
+            return
         link = self._links.get(endpoint)
         if link is not None and link.is_up:
             link.queue(message)
@@ -177,6 +218,8 @@ class Bus:
         """See :class:`nova_edge_bus.transport.loop.Service`."""
         deadlines: list[float | None] = [self._sender_due, self._receiver_due]
         deadlines += [link.next_deadline() for link in self._links.values()]
+        if self.autonomy is not None:
+            deadlines.append(self.autonomy.next_deadline())
         return min(deadline for deadline in deadlines if deadline is not None)
 
     def tick(self, now: float) -> None:
@@ -194,10 +237,22 @@ class Bus:
         for each in list(self._outgoing.values()):
             each.sender.ship(now)
         self.incoming.receiver.flush()
+        self._turn_round(now)
         for link in self._links.values():
             link.flush()
 
+    def _turn_round(self, now: float) -> None:
+        """Deliver what the process has sent to itself, and what it answers."""
+        while not self._loopback.is_empty:
+            for message in self._loopback.take():
+                self._handle(None, message, now)
+            for each in list(self._outgoing.values()):
+                each.sender.ship(now)
+            self.incoming.receiver.flush()
+
     def _look_after(self, now: float) -> None:
+        if self.autonomy is not None and self.autonomy.is_due(now):
+            self._judge(self.autonomy, now)
         if now >= self._sender_due:
             self._sender_due = now + SENDER_TICK
             busy = False
@@ -210,10 +265,25 @@ class Bus:
             self._receiver_due = now + RECEIVER_TICK
             self.incoming.receiver.tick(now)
 
+    def _judge(self, autonomy: autonomy_module.Autonomy, now: float) -> None:
+        """Tell whom we can reach, and take what the centre sends only while we can."""
+        reachable = {
+            address for address in autonomy.addresses() if self.directory.reaches(address)
+        }
+        heard_at = max(link.heard_at for link in self._links.values())
+        autonomy.look(reachable, heard_at, now)
+        if autonomy.holds_commands == self._holding:
+            return
+        self._holding = autonomy.holds_commands
+        for number, listener in self._listeners.items():
+            self._queue_on_all(
+                messages.Unlisten(number) if self._holding else listener.announcement
+            )
+
     def _link_changed(self, link: link_module.Link, now: float) -> None:
         if link.is_up:
             self._up.add(link.address)
-            for listener in self._listeners.values():
+            for listener in self._listeners.values() if not self._holding else ():
                 link.queue(listener.announcement)
             interest = list(self._interest)
             for first in range(0, len(interest), LOOKUP_ADDRESSES):
@@ -243,13 +313,20 @@ class Bus:
 
     # What the endpoints and the peers behind them say.
 
-    def _handle(self, link: link_module.Link, message: messages.Message, now: float) -> None:
-        """One message that cannot be handled costs neither its credit nor those behind it."""
+    def _handle(
+        self, link: link_module.Link | None, message: messages.Message, now: float
+    ) -> None:
+        """One message that cannot be handled costs neither its credit nor those behind it.
+
+        :param link: None for what the process has sent to itself
+        """
         try:
             self._handlers[type(message)](link, message, now)
         except Exception:
-            LOG.error("cannot handle a %s from %s", type(message).__name__, link.address)
-        link.consumed(message)
+            source = "this process" if link is None else link.address
+            LOG.error("cannot handle a %s from %s", type(message).__name__, source)
+        if link is not None:
+            link.consumed(message)
 
     def _on_routes(self, link: link_module.Link, message: messages.Routes, now: float) -> None:
         consumers = [messages.Consumer(*consumer) for consumer in message.consumers]
@@ -264,8 +341,11 @@ class Bus:
         if listener is not None:
             concurrency.post(listener.established)
 
-    def _on_deliver(self, link: link_module.Link, message: messages.Deliver, now: float) -> None:
-        self.incoming.receiver.deliver(message, link.address, now)
+    def _on_deliver(
+        self, link: link_module.Link | None, message: messages.Deliver, now: float
+    ) -> None:
+        via = directory_module.LOCAL if link is None else link.address
+        self.incoming.receiver.deliver(message, via, now)
 
     def _on_accept(self, link: link_module.Link, message: messages.Accept, now: float) -> None:
         owner = self._outgoing.get(message.outbox)

@@ -2,17 +2,16 @@
 """What callers use of a bus: sending, waiting, listening. Runs in the callers' threads."""
 
 import dataclasses
-import itertools
 import time
 from collections.abc import Iterable
 
-from nova_edge_bus import addressing
 from nova_edge_bus import concurrency
 from nova_edge_bus import settings as settings_module
 from nova_edge_bus.delivery import origins
 from nova_edge_bus.delivery import streams
-from nova_edge_bus.journal import entries
 from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import calls
+from nova_edge_bus.runtime import fallback
 from nova_edge_bus.runtime import mailbox
 from nova_edge_bus.runtime import pending
 from nova_edge_bus.runtime import registry
@@ -24,21 +23,7 @@ ESTABLISH_TIMEOUT = 2.0
 CONSUMED_TIMEOUT = 10.0
 """Seconds that the I/O thread may take to let go of a listener."""
 
-_call_numbers = itertools.count(1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """A call as the driver wants it made; times in seconds."""
-
-    address: str
-    group: str
-    method: str
-    body: bytes
-    timeout: float | None = None
-    monitor: float | None = None
-    repeatable: bool = False
-    mandatory: bool = False
+Call = calls.Call
 
 
 class Client:
@@ -52,6 +37,13 @@ class Client:
         self._lease = registry.Lease(settings)
         self._runtime = self._lease.runtime
         self._bus = self._runtime.bus(settings)
+        self._round_trips = calls.RoundTrips(self._runtime, self._bus)
+        autonomy = self._bus.autonomy
+        self._fallback = (
+            None
+            if autonomy is None
+            else fallback.Fallback(self._runtime, autonomy, self._round_trips, settings)
+        )
 
     @property
     def is_ours(self) -> bool:
@@ -77,27 +69,11 @@ class Client:
         :raises TimeoutError: when the reply, or a heartbeat, did not come in time
         :raises Undeliverable: when the call is mandatory and nobody takes it
         """
+        if self._fallback is not None and not call.mandatory:
+            return self._fallback.request(call)
         waiter = pending.Pending()
-        number = next(_call_numbers)
-        expires = None if call.timeout is None else concurrency.monotonic() + call.timeout
-        item = streams.Item(
-            kind=messages.Kind.REQUEST,
-            number=number,
-            key=call.address,
-            group=call.group,
-            body=call.body,
-            repeatable=call.repeatable,
-            mandatory=call.mandatory,
-            expires=expires,
-            monitor=call.monitor or 0.0,
-        )
-        own = self._bus.own
-        self._runtime.call_soon(lambda: own.call(item, waiter))
-        try:
+        with self._round_trips.request(call, waiter):
             return waiter.wait(call.timeout, call.monitor)
-        except BaseException:
-            self._runtime.call_soon(lambda: own.abandon(item.kind, number))
-            raise
 
     def record(self, call: Call) -> tuple[int, bytes]:
         """Journal a call, ship it, and wait until it has been applied; ``(status, body)``.
@@ -107,8 +83,10 @@ class Client:
         :raises TimeoutError: when the reply did not come in time
         :raises JournalError: when it could not be journaled
         """
+        if self._fallback is not None:
+            return self._fallback.record(call)
         waiter = pending.Pending()
-        self._append(messages.Kind.RECORD, call, waiter, None)
+        self._round_trips.record(call, waiter)
         return waiter.wait(call.timeout, call.monitor)
 
     def command(self, call: Call) -> None:
@@ -117,7 +95,7 @@ class Client:
         :raises JournalError: when it could not be journaled
         """
         waiter = pending.Pending()
-        self._append(messages.Kind.COMMAND, call, waiter, None)
+        self._round_trips.append(messages.Kind.COMMAND, call, waiter)
         waiter.wait(None)
 
     def notify(self, call: Call) -> None:
@@ -134,9 +112,8 @@ class Client:
         for key in keys:
             waiter = pending.Pending()
             waiters.append(waiter)
-            self._append(
-                messages.Kind.COMMAND, dataclasses.replace(call, address=key), waiter, ttl
-            )
+            copy = dataclasses.replace(call, address=key)
+            self._round_trips.append(messages.Kind.COMMAND, copy, waiter, ttl)
         for waiter in waiters:
             waiter.wait(None)
 
@@ -189,60 +166,6 @@ class Client:
     def heartbeat(self, item: origins.Inbound) -> None:
         """The server still works on *item*."""
         self._runtime.call_soon(lambda: self._bus.incoming.receiver.heartbeat(item))
-
-    def _append(
-        self, kind: messages.Kind, call: Call, waiter: pending.Pending, ttl: float | None
-    ) -> None:
-        consumer = self._choose(call)
-        wall = time.time()
-        entry = entries.NewEntry(
-            link=self._bus.link,
-            address=call.address,
-            kind=int(kind),
-            group=call.group,
-            method=call.method,
-            body=call.body,
-            consumer=consumer.inbox if consumer else None,
-            created_at=wall,
-            expires_at=None if ttl is None else wall + ttl,
-        )
-        expires = None if ttl is None else concurrency.monotonic() + ttl
-        is_record = kind == messages.Kind.RECORD
-        outgoing = self._bus.own
-
-        def done(seq: int | None, error: Exception | None) -> None:
-            if seq is None:
-                failure = error or RuntimeError("the entry has no number")
-                if consumer is not None and call.group:
-                    address, pool = streams.split_key(call.address)
-                    self._bus.directory.release(address, call.group, pool or "")
-                concurrency.post(lambda: waiter.fail(failure))
-                return
-            item = streams.Item(
-                kind=kind,
-                number=seq,
-                key=call.address,
-                group=call.group,
-                body=call.body,
-                pin=entry.consumer,
-                consumer=consumer,
-                bound=consumer is not None and bool(call.group),
-                expires=expires,
-            )
-            if not is_record:
-                concurrency.post(lambda: waiter.resolve(0, b""))
-            self._runtime.call_soon(
-                lambda: outgoing.committed(item, waiter if is_record else None)
-            )
-
-        self._runtime.store.append(entry, done)
-
-    def _choose(self, call: Call) -> messages.Consumer | None:
-        """Whose turn it is, if that is known; the choice goes to disk with the entry."""
-        address, pool = streams.split_key(call.address)
-        if addressing.is_server_directed(address):
-            return None
-        return self._bus.directory.pick(address, call.group, pool or "")
 
 
 class Listener:

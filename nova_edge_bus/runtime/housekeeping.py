@@ -55,4 +55,4 @@ class Housekeeping:
         elif ended:
             LOG.info("expired %s entries of journal %s", len(ended), self._store.path)
             for bus in self._buses():
-                bus.own.sender.expired([seq for seq, _ in ended])
+                bus.own.ended([seq for seq, _ in ended])

@@ -3,9 +3,11 @@
 
 import functools
 import time
+from collections.abc import Callable
 from collections.abc import Sequence
 
 from nova_edge_bus import concurrency
+from nova_edge_bus.delivery import directory
 from nova_edge_bus.delivery import origins
 from nova_edge_bus.delivery import receiver as receiver_module
 from nova_edge_bus.journal import entries
@@ -25,11 +27,19 @@ MAILBOX_LIMIT = 4096
 
 
 class Incoming:
-    """The port of the :class:`~nova_edge_bus.delivery.receiver.Receiver`, and the receiver."""
+    """The port of the :class:`~nova_edge_bus.delivery.receiver.Receiver`, and the receiver.
+
+    :param on_arrival: is given the body of each command and call of others
+    """
 
     def __init__(
-        self, links: links_module.Links, store: store_module.Store, timeout: float
+        self,
+        links: links_module.Links,
+        store: store_module.Store,
+        timeout: float,
+        on_arrival: Callable[[bytes], None] | None = None,
     ) -> None:
+        self._on_arrival = on_arrival
         self._links = links
         self._store = store
         self._mailboxes: dict[int, mailbox.Mailbox] = {}
@@ -163,6 +173,8 @@ class Incoming:
 
     def dispatch(self, item: origins.Inbound) -> None:
         """See :class:`nova_edge_bus.delivery.receiver.Port`."""
+        if self._on_arrival is not None and item.via not in (None, directory.LOCAL):
+            self._on_arrival(item.body)
         box = self._mailboxes[item.listener]
         concurrency.post(functools.partial(box.put, item))
 

@@ -52,6 +52,12 @@ class Link:
         self._pause = FIRST_PAUSE
         self._was_up = False
         self._failed = False
+        self._heard_at = float("-inf")
+
+    @property
+    def heard_at(self) -> float:
+        """When anything was last heard from the endpoint, on whichever session."""
+        return self._session.heard if self.is_up and self._session else self._heard_at
 
     @property
     def has_failed(self) -> bool:
@@ -144,6 +150,8 @@ class Link:
         else:
             LOG.debug("endpoint %s did not answer: %s", self.address, reason)
         self._failed = True
+        if self._was_up and self._session is not None:
+            self._heard_at = self._session.heard
         self._close_sockets(linger=0)
         self._dial_at = now + self._pause * random.uniform(0.5, 1.5)
         self._pause = min(self._pause * 2, self._link_timeout)

@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """A sender's surroundings: the links of a bus, a journal, and the callers who wait."""
 
+import itertools
 import time
 from collections.abc import Callable
 
 from nova_edge_bus import concurrency
+from nova_edge_bus.autonomy import keeper
+from nova_edge_bus.contracts import table
 from nova_edge_bus.delivery import sender as sender_module
 from nova_edge_bus.delivery import streams
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal as journal_module
 from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import autonomy as autonomy_module
 from nova_edge_bus.runtime import links as links_module
 from nova_edge_bus.runtime import pending
 from nova_edge_bus.runtime import store as store_module
 
 LOG = concurrency.NativeLogger(__name__)
 
+_GO_LAST = frozenset(row.name for row in table.ROWS if row.last)
 PAGE_ENTRIES = 128
 PAGE_BYTES = 4 << 20
 
@@ -24,6 +29,7 @@ class Outgoing:
     """The port of one :class:`~nova_edge_bus.delivery.sender.Sender`, and the sender itself.
 
     :param own: whether the outbox is this process's own rather than an adopted one
+    :param autonomy: what is to hear of the replies, if anything
     """
 
     def __init__(
@@ -33,9 +39,13 @@ class Outgoing:
         limits: sender_module.Limits,
         *,
         own: bool,
+        autonomy: autonomy_module.Autonomy | None = None,
     ) -> None:
         self._links = links
+        self._autonomy = autonomy
+        self._moments: dict[int, keeper.Moment] = {}
         self._store = store
+        self._call_numbers = itertools.count(1)
         self._waiting: dict[tuple[bool, int], pending.Pending] = {}
         self._not_expanded: list[streams.Item] = []
         self.sender = sender_module.Sender(
@@ -50,16 +60,45 @@ class Outgoing:
         """Take up what the journal holds for this bus."""
         self.sender.restore(records, stored)
 
-    def call(self, item: streams.Item, waiter: pending.Pending) -> None:
-        """Make a call whose answer *waiter* gets."""
-        self._waiting[(True, item.number)] = waiter
+    def next_call(self) -> int:
+        """A number for a call; any thread may ask."""
+        return next(self._call_numbers)
+
+    def call(
+        self,
+        item: streams.Item,
+        waiter: pending.Pending | None,
+        moment: keeper.Moment | None = None,
+    ) -> None:
+        """Make a call whose answer *waiter* gets, and the snapshot if *moment* is given."""
+        if waiter is not None:
+            self._waiting[(True, item.number)] = waiter
+        if moment is not None:
+            self._moments[item.number] = moment
         self.sender.call(item)
 
-    def committed(self, item: streams.Item, waiter: pending.Pending | None) -> None:
-        """An entry is on disk; *waiter* gets the reply to a record."""
+    def committed(
+        self, item: streams.Item, waiter: pending.Pending | None, absorbed: int | None = None
+    ) -> None:
+        """An entry is on disk; *waiter* gets the reply to a record.
+
+        :param absorbed: the seq of the entry that this one stands for as well
+        """
         if waiter is not None:
             self._waiting[(False, item.number)] = waiter
         self.sender.committed(item)
+        if absorbed is not None:
+            self.ended([absorbed], item.key)
+
+    def ended(self, seqs: list[int], address: str | None = None) -> None:
+        """The journal has settled these entries by itself: merged, expired or dead.
+
+        :param address: where they were to go; without one they are no records
+        """
+        self.sender.expired(seqs)
+        if self._autonomy is not None and address is not None:
+            for seq in seqs:
+                self._autonomy.settled(address, seq)
 
     def tick(self, now: float) -> None:
         """Let the sender look after what has waited too long."""
@@ -73,6 +112,7 @@ class Outgoing:
         is_call = kind == messages.Kind.REQUEST
         self._waiting.pop((is_call, number), None)
         if is_call:
+            self._moments.pop(number, None)
             self.sender.cancel(number)
 
     # sender.Port
@@ -164,9 +204,24 @@ class Outgoing:
 
     def answer(self, item: streams.Item, status: int, body: bytes) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        if self._autonomy is not None:
+            self._learn(self._autonomy, item, status, body)
         waiter = self._waiting.pop((item.is_call, item.number), None)
         if waiter is not None:
             self._post(lambda: waiter.resolve(status, body))
+
+    def _learn(
+        self, autonomy: autonomy_module.Autonomy, item: streams.Item, status: int, body: bytes
+    ) -> None:
+        autonomy.heard(item.key)
+        if item.is_call:
+            moment = self._moments.pop(item.number, None)
+            if moment is not None:
+                autonomy.keeper.heard_reply(item.body, moment, status, body)
+            autonomy.answered(item.number)
+        else:
+            autonomy.keeper.heard_outcome(item.number, status, body)
+            autonomy.settled(item.key, item.number)
 
     def heartbeat(self, item: streams.Item) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
@@ -176,6 +231,8 @@ class Outgoing:
 
     def unanswered(self, address: str) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        if self._autonomy is not None:
+            self._autonomy.unanswered(address, concurrency.monotonic())
 
     def undeliverable(self, item: streams.Item) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
@@ -214,5 +271,6 @@ def _stored_item(entry: entries.Entry) -> streams.Item:
         body=entry.body,
         pin=entry.consumer,
         in_doubt=True,
+        goes_last=entry.method in _GO_LAST,
         expires=expires,
     )

@@ -10,10 +10,13 @@ import zmq
 
 from nova_edge_bus import concurrency
 from nova_edge_bus import settings as settings_module
+from nova_edge_bus.autonomy import keeper as keeper_module
+from nova_edge_bus.autonomy import manifest
 from nova_edge_bus.journal import slots
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import session
 from nova_edge_bus.runtime import adoption
+from nova_edge_bus.runtime import autonomy
 from nova_edge_bus.runtime import bus as bus_module
 from nova_edge_bus.runtime import hosting
 from nova_edge_bus.runtime import housekeeping
@@ -58,6 +61,7 @@ class Runtime:
             slot = slots.take(pathlib.Path(settings.journal_dir), settings.host, settings.service)
             self._store = store_module.Store(slot, settings, self._loop.call_soon_threadsafe)
             on_failure.callback(self._store.close)
+            self._keeper = self._take_up_snapshot() if settings.is_autonomous else None
             self._undone = self._store.undone()
             self._left_over = self._store.left_over()
             self._adopter = adoption.Adopter(settings, self.bus, self._loop)
@@ -95,13 +99,34 @@ class Runtime:
         with self._lock:
             bus = self._buses.get(settings.link)
             if bus is None:
+                left = self._left_over.get(settings.link, store_module.LeftOver())
                 bus = bus_module.Bus(
-                    self._context, settings, self._store, self._hello, self._loop.refresh
+                    self._context,
+                    settings,
+                    self._store,
+                    self._hello,
+                    self._loop.refresh,
+                    self._autonomy(left),
                 )
                 self._buses[settings.link] = bus
-                records, streams = self._left_over.get(settings.link, ([], []))
-                self.call_soon(lambda: self._begin_bus(bus, records, streams))
+                self.call_soon(lambda: self._begin_bus(bus, left))
             return bus
+
+    def _take_up_snapshot(self) -> keeper_module.Keeper:
+        settings = self._settings
+        keeper = keeper_module.Keeper(
+            host=settings.host,
+            limit_bytes=settings.snapshot_max_bytes,
+            manifest=manifest.versions_of,
+        )
+        self._store.wait(keeper.load)
+        return keeper
+
+    def _autonomy(self, left: store_module.LeftOver) -> autonomy.Autonomy | None:
+        if self._keeper is None:
+            return None
+        timeout = self._settings.link_timeout
+        return autonomy.Autonomy(self._keeper, self._store, timeout, left.by_address)
 
     def listen(
         self,
@@ -145,13 +170,8 @@ class Runtime:
         self._loop.close()
         self._context.destroy(linger=200)
 
-    def _begin_bus(
-        self,
-        bus: bus_module.Bus,
-        records: list[tuple[int, str]],
-        streams: list[tuple[str, int]],
-    ) -> None:
-        bus.own.restore(records, streams)
+    def _begin_bus(self, bus: bus_module.Bus, left: store_module.LeftOver) -> None:
+        bus.own.restore(left.records, left.streams)
         self._loop.register(bus)
 
     def _await_drained(self, linger: float) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One open journal, as the I/O thread uses it: nothing here blocks it, results come back to it."""
 
+import collections
+import dataclasses
 import functools
 import sys
 from collections.abc import Callable
@@ -31,8 +33,18 @@ REPEAT_WARNING = 60.0
 LAZY_LIMIT = 256
 """How many outcomes may wait for a commit."""
 
-LeftOver = dict[str, tuple[list[tuple[int, str]], list[tuple[str, int]]]]
-"""By link: each unsettled record's ``(seq, group)``, each stream's ``(key, first seq)``."""
+
+@dataclasses.dataclass(slots=True)
+class LeftOver:
+    """What the outbox holds for one link.
+
+    ``records`` has each unsettled record's ``(seq, group)``, ``streams`` each stream's ``(key,
+    first seq)``, ``by_address`` the seqs of the records.
+    """
+
+    records: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    streams: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    by_address: dict[str, set[int]] = dataclasses.field(default_factory=dict)
 
 
 class _Lazy(NamedTuple):
@@ -95,8 +107,8 @@ class Store:
         result: T = outcome[0]
         return result
 
-    def left_over(self) -> LeftOver:
-        """What the outbox holds from before; not for the I/O thread.
+    def left_over(self) -> dict[str, LeftOver]:
+        """What the outbox holds from before, by link; not for the I/O thread.
 
         :raises JournalError: when it cannot be read
         """
@@ -118,6 +130,14 @@ class Store:
         self._writer.submit(
             op, lambda result, error: self.call_soon(functools.partial(then, result, error))
         )
+
+    def submit(
+        self,
+        op: Callable[[journal_module.Journal], T],
+        done: Callable[[T | None, Exception | None], None],
+    ) -> None:
+        """Run *op* in the writer, and *done* on the writer's thread after the commit."""
+        self._writer.submit(op, done)
 
     def append(
         self, entry: entries.NewEntry, done: Callable[[int | None, Exception | None], None]
@@ -217,10 +237,11 @@ def _report(error: Exception) -> None:
     LOG.error("journal writer: %s", error)
 
 
-def _left_over(journal: journal_module.Journal) -> LeftOver:
-    found: LeftOver = {}
+def _left_over(journal: journal_module.Journal) -> dict[str, LeftOver]:
+    found: dict[str, LeftOver] = collections.defaultdict(LeftOver)
     for stream in journal.outbox.streams():
-        found.setdefault(stream.link, ([], []))[1].append((stream.address, stream.first_seq))
-    for link, seq, group in journal.outbox.record_groups():
-        found[link][0].append((seq, group))
-    return found
+        found[stream.link].streams.append((stream.address, stream.first_seq))
+    for link, address, seq, group in journal.outbox.record_groups():
+        found[link].records.append((seq, group))
+        found[link].by_address.setdefault(address, set()).add(seq)
+    return dict(found)

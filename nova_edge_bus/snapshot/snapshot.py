@@ -66,7 +66,7 @@ class Snapshot:
             return
         self._learn(call, reply, calls.scope_of(context), asked_at)
         if self._known.downgraded:
-            self._start_over()
+            self.forget()
             self._learn(call, reply, calls.scope_of(context), asked_at)
         eviction.shrink(self._known, self._host, self._limit_bytes)
 
@@ -148,6 +148,22 @@ class Snapshot:
         self._known.step()
         self._known.settle(seq, reply, failure)
 
+    def nodes_of(self, host: str) -> list[tuple[str, int]]:
+        """Return name and id of the known compute nodes of *host*."""
+        return sorted(
+            (str(each.view.get("hypervisor_hostname")), each.view["id"])
+            for each in self._known.entities.of("ComputeNode")
+            if each.view.get("host") == host and not each.view.get("deleted")
+        )
+
+    def instances_of(self, host: str) -> list[str]:
+        """Return the uuids of the known instances that are on *host*."""
+        return sorted(
+            each.key
+            for each in self._known.entities.of("Instance")
+            if each.view.get("host") == host and not each.view.get("deleted")
+        )
+
     def answer(
         self, message: Mapping[str, Any], *, context: Context | None = None
     ) -> Answer | None:
@@ -199,7 +215,7 @@ class Snapshot:
         """Return about how many bytes the state takes as JSON."""
         return self._known.entities.bytes + self._known.coverage.bytes
 
-    def _start_over(self) -> None:
+    def forget(self) -> None:
         """Forget everything but our unsettled writes."""
         self._lost_rows.update(key for key, _ in rows.dump(self._known))
         before = self._known

@@ -109,7 +109,10 @@ def test_record_groups(it: journal.Journal) -> None:
     )
     make.settle(it, (4, "applied", None))
     with it.transaction():
-        assert it.outbox.record_groups() == [(make.LINK, 1, "a"), ("tcp://b:1", 3, "c")]
+        assert it.outbox.record_groups() == [
+            (make.LINK, "conductor", 1, "a"),
+            ("tcp://b:1", "scheduler", 3, "c"),
+        ]
 
 
 def test_streams_are_known_after_a_restart(path: pathlib.Path) -> None:

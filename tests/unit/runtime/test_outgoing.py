@@ -59,6 +59,10 @@ def store(
         journal_max_bytes=8 << 20,
         journal_retention=60,
         link_timeout=5.0,
+        autonomy="off",
+        snapshot_max_bytes=1 << 20,
+        refuse_after=10.0,
+        write_behind=False,
         consumer_grace=10.0,
         notification_ttl=60,
         compression="none",
@@ -85,7 +89,8 @@ def test_a_bus_ships_only_what_is_bound_to_its_own_endpoints(
     store.wait(lambda journal: journal.outbox.append_many(written))
     links = _Links("here")
     shipping = outgoing.Outgoing(links, store, surroundings.Limits(), own=True)
-    records, streams = store.left_over()["here"]
+    left = store.left_over()["here"]
+    records, streams = left.records, left.streams
     shipping.restore(records, streams)
     shipping.sender.ship(1.0)
     for _ in range(2):

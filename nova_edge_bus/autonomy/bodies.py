@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The JSON of requests and replies, as far as a process has to understand it to answer itself."""
+
+import dataclasses
+import json
+from typing import Any
+
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.snapshot import outcomes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """The request context and the RPC message of a body."""
+
+    context: dict[str, Any]
+    message: dict[str, Any]
+
+
+def request(body: bytes) -> Request:
+    """Take a body apart.
+
+    :raises ValueError: when it is not the JSON of a context and a message
+    """
+    parts = json.loads(body)
+    if not isinstance(parts, list) or len(parts) != 2:
+        raise ValueError("the body is not a pair of a context and a message")
+    if not all(isinstance(part, dict) for part in parts):
+        raise ValueError("the context or the message is not an object")
+    return Request(*parts)
+
+
+def pack(parts: Request) -> bytes:
+    """Put a body together."""
+    return json.dumps([parts.context, parts.message]).encode()
+
+
+def reply(outcome: outcomes.Answer | outcomes.Failure) -> tuple[int, bytes]:
+    """The status and the body of the reply that the centre would have sent.
+
+    A failure has the form of oslo.messaging's remote exceptions, from which the caller's side
+    builds the exception anew.
+    """
+    if isinstance(outcome, outcomes.Answer):
+        return messages.Status.OK, json.dumps(outcome.reply).encode()
+    failure = {
+        "class": outcome.class_name,
+        "module": outcome.module,
+        "message": f"{outcome.class_name}, as far as is known while the centre is out of reach",
+        "tb": [],
+        "args": [],
+        "kwargs": outcome.kwargs,
+    }
+    return messages.Status.FAILURE, json.dumps(failure).encode()

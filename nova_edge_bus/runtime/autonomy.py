@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which destinations of a bus can be relied on, for a process that goes on without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nova_edge_bus import concurrency
+from nova_edge_bus.autonomy import keeper as keeper_module
+from nova_edge_bus.autonomy import local_write
+from nova_edge_bus.autonomy import states
+from nova_edge_bus.runtime import prefetcher as prefetcher_module
+from nova_edge_bus.runtime import store as store_module
+
+LOG = concurrency.NativeLogger(__name__)
+
+LOOK_SECONDS = 0.25
+"""Seconds between two looks at whether the destinations can be reached."""
+CATCHING_UP_SECONDS = 0.02
+"""The same while one of them catches up, for commands wait until it has."""
+SAVE_SECONDS = 1.0
+"""How often the snapshot is written down while something changes."""
+
+
+class Autonomy:
+    """The destinations of one bus, and the keeper of what can be said in their stead.
+
+    :param unsettled: by address, the seqs of the records that an earlier life has left
+    """
+
+    def __init__(
+        self,
+        keeper: keeper_module.Keeper,
+        store: store_module.Store,
+        link_timeout: float,
+        unsettled: dict[str, set[int]],
+    ) -> None:
+        self.keeper = keeper
+        self._store = store
+        self._link_timeout = link_timeout
+        self._lock = concurrency.native.threading.Lock()
+        self._destinations: dict[str, states.Destination] = {}
+        self._takers: set[str] = set()
+        self._last: dict[str, states.State] = {}
+        self._prefetcher: prefetcher_module.Prefetcher | None = None
+        self._candidates: dict[local_write.MergeKey, local_write.Mergeable] = {}
+        self._look_at = 0.0
+        self._save_at = 0.0
+        self._is_tending = False
+        for address, seqs in unsettled.items():
+            self._takers.add(address)
+            self._destinations[address] = self._make(set(seqs))
+
+    def _make(self, unsettled: set[int]) -> states.Destination:
+        lock = concurrency.native.threading.Lock()
+        return states.Destination(self._link_timeout, lock, unsettled, concurrency.monotonic())
+
+    def attach(
+        self,
+        next_call: Callable[[], int],
+        send: prefetcher_module.Send,
+        cancel: Callable[[int], None],
+    ) -> None:
+        """Let the keeper make calls of its own; see :class:`prefetcher.Prefetcher`."""
+        self._prefetcher = prefetcher_module.Prefetcher(
+            self.keeper, self._store, next_call, send, cancel
+        )
+
+    def destination(self, address: str, *, takes_records: bool = False) -> states.Destination:
+        """The destination with this address; any thread may ask.
+
+        :param takes_records: whether it is about to be sent a record
+        """
+        with self._lock:
+            found = self._destinations.get(address)
+            if found is None:
+                found = self._destinations[address] = self._make(set())
+            if takes_records:
+                self._takers.add(address)
+            return found
+
+    def candidates(
+        self, destination: states.Destination
+    ) -> dict[local_write.MergeKey, local_write.Mergeable] | None:
+        """The entries that a save may take up: those of this cut, which nobody else has seen."""
+        return self._candidates if destination.state is states.State.CUT_OFF else None
+
+    # On the I/O thread.
+
+    @property
+    def holds_commands(self) -> bool:
+        """Whether what the centre sends has to wait until all that was written here is there."""
+        return any(
+            self._last.get(address, each.state) is not states.State.LINKED
+            for address, each in list(self._destinations.items())
+            if address in self._takers
+        )
+
+    def next_deadline(self) -> float:
+        """Monotonic seconds at which :meth:`is_due` becomes true."""
+        return self._look_at
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time to look at the destinations."""
+        return now >= self._look_at
+
+    def look(self, reachable: set[str], heard_at: float, now: float) -> None:
+        """Judge every destination anew.
+
+        :param reachable: the addresses that somebody takes
+        :param heard_at: when anything was last heard from any endpoint
+        """
+        pause = LOOK_SECONDS
+        for address, each in list(self._destinations.items()):
+            state = each.look(reachable=address in reachable, heard_at=heard_at, now=now)
+            if state is states.State.CATCHING_UP:
+                pause = CATCHING_UP_SECONDS
+            if state is not self._last.get(address, states.State.LINKED):
+                self._changed(address, state)
+            self._last[address] = state
+            if state is states.State.LINKED and address in self._takers and self._prefetcher:
+                self._prefetcher.tick(address, now)
+        self._look_at = now + pause
+        self._tend(now)
+
+    def addresses(self) -> list[str]:
+        """The addresses of the destinations."""
+        return list(self._destinations)
+
+    def _changed(self, address: str, state: states.State) -> None:
+        if state is states.State.CUT_OFF:
+            LOG.warning("%s is cut off: what can be answered here is", address)
+            self._save_at = 0.0
+            if self._prefetcher is not None:
+                self._prefetcher.interrupt()
+        elif state is states.State.CATCHING_UP:
+            self._candidates.clear()
+            LOG.info("%s can be reached again and catches up", address)
+        else:
+            LOG.info("%s has caught up", address)
+
+    def _tend(self, now: float) -> None:
+        """Let the keeper take in what it heard, and now and then write it down."""
+        if self._is_tending:
+            return
+        if now >= self._save_at:
+            self._is_tending = True
+            self._save_at = now + SAVE_SECONDS
+            self._store.submit(self.keeper.save, self._saved)
+        elif self.keeper.has_news:
+            self._is_tending = True
+            self._store.submit(lambda _: self.keeper.digest(wholly=False), self._digested)
+
+    def _saved(self, _: object, error: Exception | None) -> None:
+        if error is None:
+            self.keeper.saved()
+        else:
+            LOG.error("cannot keep the snapshot in journal %s: %s", self._store.path, error)
+        self._is_tending = False
+
+    def _digested(self, _: object, error: Exception | None) -> None:
+        self._is_tending = False
+
+    def unanswered(self, address: str, now: float) -> None:
+        """What was shipped there was not acknowledged in time."""
+        if address in self._destinations:
+            self._destinations[address].unanswered(now)
+            self._look_at = now
+
+    def heard(self, address: str) -> None:
+        """A consumer there has answered, or said that it is at work."""
+        if address in self._destinations:
+            self._destinations[address].heard()
+
+    def answered(self, number: int) -> None:
+        """A call has been answered."""
+        if self._prefetcher is not None:
+            self._prefetcher.answered(number)
+
+    def committed(self, address: str, seq: int, body: bytes) -> None:
+        """A record that makes the round trip is in the journal; on the writer's thread."""
+        self.destination(address, takes_records=True).committed(seq)
+        self.keeper.wrote(seq, body)
+
+    def settled(self, address: str, seq: int) -> None:
+        """A record is applied, merged or expired."""
+        if address in self._destinations:
+            self._destinations[address].settled(seq)

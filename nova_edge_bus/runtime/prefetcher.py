@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks the centre, while it can be reached, what the snapshot should be able to say later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nova_edge_bus import concurrency
+from nova_edge_bus.autonomy import keeper as keeper_module
+from nova_edge_bus.delivery import streams
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import store as store_module
+
+LOG = concurrency.NativeLogger(__name__)
+
+INTERVAL = 2.0
+"""Seconds between two looks at what is missing."""
+MOST_UNDER_WAY = 4
+"""Reads under way at a time: they must not crowd out anybody's calls."""
+REPLY_TIMEOUT = 30.0
+ASK_AGAIN = 60.0
+"""Seconds until a read is repeated whose answer did not help: the centre may know no better."""
+
+Send = Callable[[streams.Item, keeper_module.Moment], None]
+"""Makes a call of which nobody waits for the reply but the keeper."""
+
+
+class Prefetcher:
+    """For the I/O thread of one bus.
+
+    :param next_call: gives a number for a call
+    :param cancel: gives up the call with a number
+    """
+
+    def __init__(
+        self,
+        keeper: keeper_module.Keeper,
+        store: store_module.Store,
+        next_call: Callable[[], int],
+        send: Send,
+        cancel: Callable[[int], None],
+    ) -> None:
+        self._keeper = keeper
+        self._store = store
+        self._next_call = next_call
+        self._send = send
+        self._cancel = cancel
+        self._asked_at: dict[str, float] = {}
+        self._under_way: dict[int, float] = {}
+        self._look_at = 0.0
+        self._is_looking = False
+
+    def tick(self, address: str, now: float) -> None:
+        """See what is missing, now and then; *address* is linked."""
+        for number, since in list(self._under_way.items()):
+            if now - since >= REPLY_TIMEOUT:
+                del self._under_way[number]
+                self._cancel(number)
+        if now < self._look_at or self._is_looking or len(self._under_way) >= MOST_UNDER_WAY:
+            return
+        self._is_looking = True
+        self._store.run(
+            lambda _: self._keeper.missing(),
+            lambda found, error: self._ask(address, found, error),
+        )
+
+    def answered(self, number: int) -> None:
+        """A call has been answered."""
+        if self._under_way.pop(number, None) is not None and not self._under_way:
+            # There may have been more to ask than could be asked at once.
+            self._look_at = 0.0
+
+    def interrupt(self) -> None:
+        """The destination is cut off: nothing more is asked, and everything again afterwards."""
+        for number in self._under_way:
+            self._cancel(number)
+        self._under_way = {}
+        self._asked_at = {}
+
+    def _ask(
+        self, address: str, found: list[tuple[str, bytes]] | None, error: Exception | None
+    ) -> None:
+        now = concurrency.monotonic()
+        self._is_looking = False
+        self._look_at = now + INTERVAL
+        if error is not None or found is None:
+            LOG.error("cannot tell what the snapshot lacks: %s", error)
+            return
+        recent = {key: at for key, at in self._asked_at.items() if now - at < ASK_AGAIN}
+        self._asked_at = recent
+        for key, body in found:
+            if len(self._under_way) >= MOST_UNDER_WAY:
+                return
+            if key not in recent:
+                recent[key] = now
+                self._make(address, body, now)
+
+    def _make(self, address: str, body: bytes, now: float) -> None:
+        number = self._next_call()
+        self._under_way[number] = now
+        item = streams.Item(
+            kind=messages.Kind.REQUEST,
+            number=number,
+            key=address,
+            group="",
+            body=body,
+            repeatable=True,
+            expires=now + REPLY_TIMEOUT,
+        )
+        self._send(item, self._keeper.ask())
