@@ -79,6 +79,7 @@ class Process:
         self.log = log
         self._environment = dict(environment or {})
         self._child: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
 
     @property
     def pid(self) -> int:
@@ -106,6 +107,7 @@ class Process:
             raise NotReadyError(f"{self.name} runs already, pid {self.pid}")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
+            self._log_start = output.tell()
             self._child = subprocess.Popen(
                 [sys.executable, "-ISc", _DIE_WITH_PARENT, str(os.getpid()), *self.command],
                 stdin=subprocess.DEVNULL,
@@ -177,6 +179,12 @@ class Process:
     def log_text(self) -> str:
         """Return all that the process has written so far."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def log_since_start(self) -> str:
+        """Return what the process has written since it was last started."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
 
     def _log_tail(self, lines: int = 15) -> str:
         tail = "\n".join(self.log_text().splitlines()[-lines:])

@@ -40,7 +40,7 @@ CUT = "link cut"
 HEALED = "link back"
 _OPERATION_SECONDS = 3.0
 _REQUEST_SECONDS = 30.0
-_STOP_SECONDS = 30.0
+_BEFORE_SECONDS = 3.0
 _CALM_SECONDS = 5.0
 
 
@@ -140,14 +140,15 @@ class _Run:
     def run(self, seconds: float, settle_seconds: float) -> Report:
         site = self._compute.site
         with self._recorder:
+            time.sleep(_BEFORE_SECONDS)
             self._begin_operations()
             cut_at = self._recorder.now
             with site.cut_off():
                 self._note(CUT)
                 self._compute.hypervisor.slow_down()
-                for share, action in self._during_cut():
+                for share, action in self._during_cut(seconds):
                     self._wait_until(cut_at + share * seconds)
-                    action(cut_at + seconds)
+                    action()
                 self._wait_until(cut_at + seconds)
                 before_heal = self._look()
             healed_at = self._recorder.now
@@ -156,14 +157,15 @@ class _Run:
         recorded = self._recorder.counted_from(cut_at)
         return self._report(recorded, healed_at - cut_at, before_heal)
 
-    def _during_cut(self) -> Iterator[tuple[float, Callable[[float], None]]]:
-        """Yield what happens at which share of the cut; each is told when the cut ends."""
-        yield 0.05, lambda _: self._power(POWERS_OFF, hypervisor.SHUTDOWN)
-        yield 0.10, lambda _: self._power(PANICS, hypervisor.CRASHED)
-        yield 0.25, lambda _: self._user(STOPPED, "stop")
-        yield 0.30, lambda _: self._user(DELETED, "delete")
-        yield 0.50, self._restart_compute
-        yield 0.80, lambda _: self._power(POWERS_OFF_LATE, hypervisor.SHUTDOWN)
+    def _during_cut(self, seconds: float) -> Iterator[tuple[float, Callable[[], None]]]:
+        """Yield what happens at which share of a cut of so many seconds."""
+        yield 0.05, lambda: self._power(POWERS_OFF, hypervisor.SHUTDOWN)
+        yield 0.10, lambda: self._power(PANICS, hypervisor.CRASHED)
+        yield 0.20, lambda: self._user(STOPPED, "stop")
+        yield 0.25, lambda: self._user(DELETED, "delete")
+        yield 0.35, lambda: self._end_compute(0.2 * seconds)
+        yield 0.55, lambda: self._start_compute(0.23 * seconds)
+        yield 0.80, lambda: self._power(POWERS_OFF_LATE, hypervisor.SHUTDOWN)
 
     def _begin_operations(self) -> None:
         """Return while nova-compute is at a stop and a hard reboot."""
@@ -200,26 +202,29 @@ class _Run:
             self._client.request_delete(self._ids[role])
         self._note(f"a user asks for a {request}")
 
-    def _restart_compute(self, until: float) -> None:
-        """End nova-compute and start it, and wait for it to serve until the cut ends."""
-        if self._restart is None:
-            return
+    def _end_compute(self, seconds: float) -> None:
         if self._restart == KILL:
             self._compute.process.kill()
             self._note("nova-compute killed")
-        else:
-            graceful = self._stack.stop_compute(self._compute, _STOP_SECONDS)
+        elif self._restart == GRACEFUL:
+            graceful = self._stack.stop_compute(self._compute, seconds)
             self._note(
                 "nova-compute stopped" if graceful else "nova-compute does not stop: killed"
             )
+
+    def _start_compute(self, seconds: float) -> None:
+        """Start nova-compute, and give it so many seconds to serve; it may go on after them."""
+        if self._restart is None:
+            return
         began = self._recorder.now
+        self._note("nova-compute started")
         try:
-            self._stack.start_compute(self._compute, expect_up=False, seconds=until - began)
+            self._stack.start_compute(self._compute, expect_up=False, seconds=seconds)
         except NotReadyError:
-            self._note("nova-compute does not serve")
+            self._note(f"nova-compute does not serve in {seconds:.0f} s")
         else:
             self._restarted_in = self._recorder.now - began
-            self._note(f"nova-compute serves, {self._restarted_in:.0f} s after its start")
+            self._note("nova-compute serves")
 
     def _settle(self, seconds: float) -> None:
         """Return when all has been right for a while, or time is up."""

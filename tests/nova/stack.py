@@ -49,6 +49,11 @@ class Compute:
         self.rpc_trace = state / rpc_trace.FILE
 
     @property
+    def serves(self) -> bool:
+        """Whether nova-compute runs and has begun to serve RPC, whoever hears of it."""
+        return self.process.alive and _joined(self.process) > 0
+
+    @property
     def hypervisor(self) -> Hypervisor:
         """The host's domains, to look at or to change behind nova's back."""
         return Hypervisor(self.state / "hypervisor")
@@ -359,19 +364,14 @@ def _answers(url: str) -> bool:
 
 
 def _start(process: Process, workers: int = 1, seconds: float = _START_SECONDS) -> None:
-    seen = len(process.log_text())
     process.start()
-    _wait_joined(process, workers, seen, seconds)
+    _wait_joined(process, workers, seconds)
 
 
-def _wait_joined(
-    process: Process, workers: int = 1, seen: int = 0, seconds: float = _START_SECONDS
-) -> None:
-    """Wait until each worker of a nova service has begun to serve RPC.
+def _wait_joined(process: Process, workers: int = 1, seconds: float = _START_SECONDS) -> None:
+    """Wait until each worker of a nova service has begun to serve RPC."""
+    process.wait_ready(lambda: _joined(process) >= workers, seconds)
 
-    :param seen: how many characters of the log are from earlier runs
-    """
-    process.wait_ready(
-        lambda: process.log_text().count("Join ServiceGroup membership", seen) >= workers,
-        seconds,
-    )
+
+def _joined(process: Process) -> int:
+    return process.log_since_start().count("Join ServiceGroup membership")

@@ -21,6 +21,8 @@ from tests.nova import breaks
 from tests.nova import config
 from tests.nova import hypervisor
 from tests.nova import site_cut
+from tests.nova import site_picture
+from tests.nova import site_report
 from tests.nova.bus import EdgeBus
 from tests.nova.processes import wait_until
 from tests.nova.stack import Compute
@@ -174,7 +176,7 @@ def test_killed_endpoints_come_back_where_they_were(
     stack.client.stop(server)
 
 
-def test_a_run_reports_what_became_of_whom(stack: NovaStack) -> None:
+def test_a_run_reports_what_became_of_whom(stack: NovaStack, tmp_path: pathlib.Path) -> None:
     report = site_cut.run(stack, seconds=10)
     stack.wait_linked(stack.computes[0])
     site_cut.delete_servers(stack, report)
@@ -185,6 +187,9 @@ def test_a_run_reports_what_became_of_whom(stack: NovaStack) -> None:
     cut = [each for each in report.timeline.samples if not each.linked]
     assert cut[-1].at - cut[0].at == pytest.approx(10, abs=3)
     assert any(each.pending for each in cut)
+    assert all(role.name in site_report.table(report) for role in site_cut.ROLES)
+    picture = site_picture.draw(report, tmp_path / "timeline.png", "A cut of ten seconds")
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def _run_state(pid: int) -> str:

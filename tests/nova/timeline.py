@@ -23,6 +23,9 @@ from tests.nova.stack import NovaStack
 _SAMPLE_SECONDS = 0.5
 _STOP_SECONDS = 240
 GONE = "gone"
+SERVING = "serves"
+STARTING = "starts"
+DOWN = "down"
 _POWER = {
     0: "NOSTATE",
     hypervisor.RUNNING: "RUNNING",
@@ -54,14 +57,15 @@ _NO_SERVER = CentralState(GONE, None, GONE)
 class Sample:
     """What was seen at one moment.
 
-    `at` is in seconds since the timeline's zero. `edge` and `centre` are by server id; the edge is
+    `at` is in seconds since the timeline's zero. `compute` is what nova-compute does: SERVING,
+    STARTING or DOWN. `edge` and `centre` are by server id; the edge is
     what the hypervisor has, whether nova-compute runs or not. `pending` is the number of entries
     in the compute's outbox without an outcome, None where the bus keeps no journal.
     """
 
     at: float
     linked: bool
-    compute_alive: bool
+    compute: str
     service_up: bool
     pending: int | None
     edge: Mapping[str, str]
@@ -108,6 +112,7 @@ class Recorder:
         self.timeline = Timeline()
         self._compute = compute
         self._server_ids = server_ids
+        self._serving_pid: int | None = None
         self._client = NovaClient(stack.api_url)  # a session of its own: it is used by a thread
         self._began = time.monotonic()
         self._stopped = threading.Event()
@@ -162,12 +167,21 @@ class Recorder:
         return Sample(
             at=self.now,
             linked=self._compute.site.linked,
-            compute_alive=self._compute.process.alive,
+            compute=self._compute_state(),
             service_up=self._client.is_up(self._compute.host),
             pending=journals.entries_pending(directory) if directory.exists() else None,
             edge=edge_states(self._compute, self._server_ids),
             centre=central_states(self._client, self._server_ids),
         )
+
+    def _compute_state(self) -> str:
+        process = self._compute.process
+        if not process.alive:
+            return DOWN
+        # what has once served does until it ends, and its log need not be read again
+        if self._serving_pid != process.pid and self._compute.serves:
+            self._serving_pid = process.pid
+        return SERVING if self._serving_pid == process.pid else STARTING
 
 
 def _central(server: Server) -> CentralState:
