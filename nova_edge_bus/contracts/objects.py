@@ -9,6 +9,7 @@ from nova_edge_bus.contracts.terms import Row
 _RECORD = (
     ("BlockDeviceMapping.destroy", "instance", "end of an attachment"),
     ("BlockDeviceMapping.save", "instance", "connection of a volume"),
+    ("ConsoleAuthToken.clean_console_auths_for_instance", "instance", "part of a guest's end"),
     ("Instance.destroy", "instance", "the guest is gone"),
     ("Instance.drop_migration_context", "instance", "end of a move"),
     ("Instance.save", "instance", "compare-and-set too"),
@@ -47,7 +48,6 @@ _REFUSE = (
     ("ComputeNode.create", "host", "returns an id"),
     ("ComputeNode.destroy", "host", "gives up its resources"),
     ("ConsoleAuthToken.authorize", "instance", "returns a token"),
-    ("ConsoleAuthToken.clean_console_auths_for_instance", "instance", "tokens of the centre"),
     ("ConsoleAuthToken.clean_expired_console_auths", "", "by the centre's clock"),
     ("ConsoleAuthToken.clean_expired_console_auths_for_host", "", "by the centre's clock"),
     ("Instance.create", "instance", "returns an id"),

@@ -219,8 +219,7 @@ class Sender:
             item = self._backlog.find(kind, number)
             if item is not None:
                 item.heard_at = now
-                if monitor:
-                    self._port.heartbeat(item)
+                self._port.at_work(item, monitor=monitor)
 
     def refused(self, kind: int, numbers: Iterable[int], code: int) -> None:
         """The receiver or an endpoint did not take these; they are still ours.

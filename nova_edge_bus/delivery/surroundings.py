@@ -50,8 +50,11 @@ class Port(typing.Protocol):
     def answer(self, item: streams.Item, status: int, body: bytes) -> None:
         """A call or a record has its reply."""
 
-    def heartbeat(self, item: streams.Item) -> None:
-        """The server says that it still works on a monitored call."""
+    def at_work(self, item: streams.Item, *, monitor: bool) -> None:
+        """The receiver says that it still works on *item*.
+
+        :param monitor: whether it says so for the caller of a monitored call
+        """
 
     def unanswered(self, address: str) -> None:
         """What was shipped to *address* was neither acknowledged nor reported as held in time."""

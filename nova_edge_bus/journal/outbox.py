@@ -71,6 +71,7 @@ class Outbox:
         self._next_seq = 1
         self._floor = 1
         self._notification_bytes = 0
+        self._damaged: list[int] = []
         self._streams: dict[tuple[str, str], int] = {}
         self._names: dict[int, tuple[str, str]] = {}
         self.settled = settled.Settled(db, counts, self)
@@ -257,10 +258,16 @@ class Outbox:
             sound, damaged = self._page(wanted, after_seq, limit, max_bytes)
             if damaged:
                 self.settle_many((seq, entries.Outcome.DEAD, _DAMAGED) for seq in damaged)
+                self._damaged += damaged
                 after_seq = damaged[-1]
             # An empty answer has to mean the end, and not a page of damaged entries.
             if sound or not damaged:
                 return sound
+
+    def take_damaged(self) -> list[int]:
+        """Return the seqs that :meth:`pending` has left out since this was last called."""
+        taken, self._damaged = self._damaged, []
+        return taken
 
     def _page(
         self, streams: list[int], after_seq: int, limit: int, max_bytes: int

@@ -110,7 +110,7 @@ class Fallback:
         except pending.Interrupted:
             while waiter.number is None and not waiter.is_answered:
                 # It is on its way to the disk.
-                concurrency.pause(POLL_SECONDS)
+                clock.pause()
         seq = waiter.number
         if seq is not None:
             keeper = self._autonomy.keeper
@@ -196,10 +196,7 @@ class Fallback:
         :raises TimeoutError: when the call's time is up before
         """
         while not destination.is_linked:
-            left = clock.left()
-            if left is not None and left <= 0:
-                raise TimeoutError
-            concurrency.pause(POLL_SECONDS if left is None else min(POLL_SECONDS, left))
+            clock.pause()
 
     def _await_older_writes(
         self, destination: states.Destination, call: calls.Call, clock: _Clock
@@ -211,10 +208,7 @@ class Fallback:
         if not self._settings.write_behind or call.group:
             return
         while destination.is_linked and destination.takes_records:
-            left = clock.left()
-            if left is not None and left <= 0:
-                raise TimeoutError
-            concurrency.pause(POLL_SECONDS)
+            clock.pause()
 
 
 class _Clock:
@@ -228,6 +222,16 @@ class _Clock:
     def left(self) -> float | None:
         """Seconds, or None for ever."""
         return None if self._deadline is None else self._deadline - self._now()
+
+    def pause(self) -> None:
+        """Let a little time pass.
+
+        :raises TimeoutError: when none is left
+        """
+        left = self.left()
+        if left is not None and left <= 0:
+            raise TimeoutError
+        concurrency.pause(POLL_SECONDS if left is None else min(POLL_SECONDS, left))
 
     def limit(self, call: calls.Call) -> calls.Call:
         """The call with the time that is left."""

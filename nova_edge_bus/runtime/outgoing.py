@@ -149,19 +149,26 @@ class Outgoing:
     def load(self, key: str, after: int) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
 
-        def done(page: list[entries.Entry] | None, error: Exception | None) -> None:
-            if page is None:
+        def done(
+            found: tuple[list[entries.Entry], list[int]] | None, error: Exception | None
+        ) -> None:
+            if found is None:
                 LOG.error("cannot read outbox %s: %s", self._store.path, error)
                 self.sender.loaded(key, [], more=True)
-            else:
-                items = [_stored_item(entry) for entry in page]
-                self.sender.loaded(key, items, more=bool(page))
+                return
+            page, damaged = found
+            if damaged:
+                LOG.error("entries %s of %s are damaged", damaged, self._store.path)
+                self.ended(damaged, key)
+            self.sender.loaded(key, [_stored_item(entry) for entry in page], more=bool(page))
 
         link = self._links.link
-        self._store.run(
-            lambda journal: journal.outbox.pending(key, after, PAGE_ENTRIES, PAGE_BYTES, link),
-            done,
-        )
+
+        def read(journal: journal_module.Journal) -> tuple[list[entries.Entry], list[int]]:
+            page = journal.outbox.pending(key, after, PAGE_ENTRIES, PAGE_BYTES, link)
+            return page, journal.outbox.take_damaged()
+
+        self._store.run(read, done)
 
     def expand(self, item: streams.Item, pools: set[str]) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
@@ -223,10 +230,12 @@ class Outgoing:
             autonomy.keeper.heard_outcome(item.number, status, body)
             autonomy.settled(item.key, item.number)
 
-    def heartbeat(self, item: streams.Item) -> None:
+    def at_work(self, item: streams.Item, *, monitor: bool) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        if self._autonomy is not None:
+            self._autonomy.heard(item.key)
         waiter = self._waiting.get((item.is_call, item.number))
-        if waiter is not None:
+        if monitor and waiter is not None:
             self._post(waiter.heartbeat)
 
     def unanswered(self, address: str) -> None:

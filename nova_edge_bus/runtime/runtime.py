@@ -166,6 +166,8 @@ class Runtime:
         if not concurrency.join(self._thread, STOP_TIMEOUT):
             LOG.error("the I/O thread did not end within %g s", STOP_TIMEOUT)
         self._adopter.close()
+        if self._keeper is not None:
+            self._store.wait(self._keeper.save)
         self._store.close()
         self._loop.close()
         self._context.destroy(linger=200)

@@ -43,6 +43,13 @@ _NULL_RESULTS = {
     ),
 }
 """Class methods that return nothing when told so, with their parameters."""
+_DELETIONS = frozenset(
+    {
+        ("VirtualInterface", "delete_by_instance_uuid"),
+        ("ConsoleAuthToken", "clean_console_auths_for_instance"),
+    }
+)
+"""Class methods that return nothing."""
 _SIMPLE = frozenset(
     {
         ("InstanceFault", "create"),
@@ -82,7 +89,7 @@ def _done(**updates: Any) -> Answer:
 
 
 def _class_method(call: calls.Call) -> Answer | None:
-    if (call.name, call.method) == ("VirtualInterface", "delete_by_instance_uuid"):
+    if (call.name, call.method) in _DELETIONS:
         return Answer(None)
     parameters = _NULL_RESULTS.get((call.name, call.method))
     asked = call.bound(*parameters) if parameters else None

@@ -355,8 +355,8 @@ class Process:
             assert body == item.body, "the answer to another call"
             self.ledger.answered(item.body)
 
-    def heartbeat(self, item: streams.Item) -> None:
-        raise AssertionError("no call of this world is monitored")
+    def at_work(self, item: streams.Item, *, monitor: bool) -> None:
+        assert not monitor, "no call of this world is monitored"
 
     def unanswered(self, address: str) -> None:
         """Nothing is made of it here."""

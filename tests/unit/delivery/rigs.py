@@ -151,8 +151,9 @@ class SenderRig:
     def answer(self, item: streams.Item, status: int, body: bytes) -> None:
         self.answers.append((item, status, body))
 
-    def heartbeat(self, item: streams.Item) -> None:
-        self.heartbeats.append(item)
+    def at_work(self, item: streams.Item, *, monitor: bool) -> None:
+        if monitor:
+            self.heartbeats.append(item)
 
     def unanswered(self, address: str) -> None:
         self.unheard.append(address)

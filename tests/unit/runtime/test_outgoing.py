@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a sender reads back from a journal that several buses share."""
 
+import dataclasses
 import pathlib
 import queue
+import sqlite3
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -90,13 +92,33 @@ def test_a_bus_ships_only_what_is_bound_to_its_own_endpoints(
     links = _Links("here")
     shipping = outgoing.Outgoing(links, store, surroundings.Limits(), own=True)
     left = store.left_over()["here"]
-    records, streams = left.records, left.streams
-    shipping.restore(records, streams)
+    shipping.restore(left.records, left.streams)
     shipping.sender.ship(1.0)
     for _ in range(2):
         calls.get(timeout=30)()
         shipping.sender.ship(1.0)
     assert links.sent == [b"ours", b"ours too"]
+
+
+def test_a_damaged_entry_holds_up_none_of_its_group(
+    store: store_module.Store, calls: "queue.Queue[Callable[[], None]]"
+) -> None:
+    """It is found out when its page is read, long after its group has been registered."""
+    written = [dataclasses.replace(_entry("here", body), group="g") for body in (b"bad", b"good")]
+    store.wait(lambda journal: journal.outbox.append_many(written))
+    with sqlite3.connect(store.path) as tampering:
+        tampering.execute("UPDATE outbox SET body = x'626f64' WHERE seq = 1")
+    links = _Links("here")
+    shipping = outgoing.Outgoing(links, store, surroundings.Limits(), own=True)
+    left = store.left_over()["here"]
+    shipping.restore(left.records, left.streams)
+    for _ in range(3):
+        shipping.sender.ship(1.0)
+        calls.get(timeout=30)()
+        if links.sent:
+            break
+    shipping.sender.ship(1.0)
+    assert links.sent == [b"good"]
 
 
 def test_outcomes_that_cannot_be_written_are_written_later(
