@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demonstration behind `make demo`: a real nova on loopback, whose computes' link is cut.
+"""The demonstration behind `make demo`: a real nova on loopback, one of whose sites is cut off.
 
 Exits with 0 only when every step worked.
 """
@@ -15,13 +15,16 @@ import tempfile
 import time
 
 from tests.nova import lifecycle
+from tests.nova import site_cut
+from tests.nova import site_picture
+from tests.nova import site_report
 from tests.nova.bus import Bus
 from tests.nova.bus import EdgeBus
 from tests.nova.bus import RabbitBus
-from tests.nova.cut import cut_and_heal
 from tests.nova.stack import NovaStack
 
 _BUSES: dict[str, type[Bus]] = {"edge": EdgeBus, "rabbit": RabbitBus}
+_SETTLE_SECONDS = 60.0
 _COMPLAINT = re.compile(r" (ERROR|CRITICAL) |^\w*(Error|Exception): ")
 
 
@@ -34,14 +37,16 @@ def main() -> int:
         workdir,
         _BUSES[arguments.bus](),
         backend=arguments.database,
-        progress=_Clock().say,
+        far_sites=True,
+        options=site_cut.options(),
+        compute_options=site_cut.compute_options(),
+        progress=_Clock().tell_start,
     )
     try:
         with stack:
             _live(stack)
-            print("\nThe link is cut\n")
-            cut_and_heal(stack, arguments.cut, lambda what: print(f"  {what}", flush=True))
             succeeded = _report_errors(stack)
+            succeeded = _cut(stack, arguments) and succeeded
     except Exception as error:
         print(f"\nFailed: {error}", file=sys.stderr)
         succeeded = False
@@ -64,20 +69,36 @@ def _parse() -> argparse.Namespace:
         help="nova's database; mariadb is the server on 127.0.0.1:3306 (root, no password)",
     )
     parser.add_argument(
-        "--cut", type=float, default=20.0, metavar="SECONDS", help="how long the link is silent"
+        "--cut", type=float, default=120.0, metavar="SECONDS", help="how long the site is cut off"
+    )
+    parser.add_argument(
+        "--restart",
+        choices=[site_cut.GRACEFUL, site_cut.KILL, "none"],
+        default=site_cut.GRACEFUL,
+        help="how nova-compute is ended in the middle of the cut, to be started again",
+    )
+    parser.add_argument(
+        "--picture",
+        type=pathlib.Path,
+        default=pathlib.Path("build", "site-cut.png"),
+        metavar="FILE",
+        help="where to draw the timeline, .png or .svg",
     )
     parser.add_argument("--keep", action="store_true", help="keep the working directory")
     return parser.parse_args()
 
 
 class _Clock:
-    """Says what is being done, with the seconds since the start before it."""
+    """Says what is being done, with the seconds since the clock was made before it."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
 
-    def say(self, what: str) -> None:
-        print(f"{time.monotonic() - self._began:6.1f} s  starting {what}", flush=True)
+    def tell(self, what: str) -> None:
+        print(f"{time.monotonic() - self._began:6.1f} s  {what}", flush=True)
+
+    def tell_start(self, what: str) -> None:
+        self.tell(f"starting {what}")
 
 
 def _live(stack: NovaStack) -> None:
@@ -91,6 +112,28 @@ def _live(stack: NovaStack) -> None:
         steps.append(step)
         print(lifecycle.row(step), flush=True)
     print(lifecycle.row(lifecycle.total(steps)), flush=True)
+
+
+def _cut(stack: NovaStack, arguments: argparse.Namespace) -> bool:
+    """Cut a site off, say what comes of it, and return whether all was right in the end."""
+    host = stack.computes[0].host
+    print(f"\nThe site of {host} is cut off for {arguments.cut:g} s: bus and REST\n", flush=True)
+    report = site_cut.run(
+        stack,
+        seconds=arguments.cut,
+        settle_seconds=_SETTLE_SECONDS,
+        restart=None if arguments.restart == "none" else arguments.restart,
+        say=_Clock().tell,
+    )
+    print(f"\n{site_report.table(report)}\n")
+    for line in site_report.summary(report):
+        print(f"  {line}")
+    title = f"{arguments.bus} bus: the site of {host} cut off for {arguments.cut:g} s"
+    picture = site_picture.draw(report, arguments.picture, title)
+    print(f"\nThe timeline is drawn in {picture.resolve()}")
+    for outcome in report.wrong:
+        print(f"\nWrong in the end: the server {outcome.role.name}", file=sys.stderr)
+    return not report.wrong
 
 
 def _report_errors(stack: NovaStack) -> bool:

@@ -163,8 +163,8 @@ class _Run:
         yield 0.10, lambda: self._power(PANICS, hypervisor.CRASHED)
         yield 0.20, lambda: self._user(STOPPED, "stop")
         yield 0.25, lambda: self._user(DELETED, "delete")
-        yield 0.35, lambda: self._end_compute(0.2 * seconds)
-        yield 0.55, lambda: self._start_compute(0.23 * seconds)
+        yield 0.33, lambda: self._end_compute(0.25 * seconds)
+        yield 0.58, lambda: self._start_compute(0.2 * seconds)
         yield 0.80, lambda: self._power(POWERS_OFF_LATE, hypervisor.SHUTDOWN)
 
     def _begin_operations(self) -> None:
@@ -207,6 +207,7 @@ class _Run:
             self._compute.process.kill()
             self._note("nova-compute killed")
         elif self._restart == GRACEFUL:
+            self._note("nova-compute is asked to stop")
             graceful = self._stack.stop_compute(self._compute, seconds)
             self._note(
                 "nova-compute stopped" if graceful else "nova-compute does not stop: killed"

@@ -11,6 +11,7 @@ from typing import Any
 
 from matplotlib import figure
 from matplotlib import patches
+from matplotlib import ticker
 
 from tests.nova import timeline
 from tests.nova.site_report import Report
@@ -172,6 +173,7 @@ def _draw_journal(axes: Any, samples: Sequence[Sample]) -> None:
         axes.step(*zip(*depths, strict=True), where="post", color="#444444", linewidth=1.2)
         axes.fill_between(*zip(*depths, strict=True), step="post", color="#bbbbbb")
         axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(ticker.MaxNLocator(nbins=4, integer=True))
     else:
         axes.text(0.5, 0.5, "no journal", transform=axes.transAxes, ha="center", va="center")
         axes.set_yticks([])
