@@ -23,8 +23,8 @@ from tests.nova.relay import Relay
 _GUARD_START_SECONDS = 30
 _GUARD_STOP_SECONDS = 15
 _ANSWER_SECONDS = 30
-# Until its first probe after a heal the guard goes on to refuse, which nova does not take well: see
-# "nova.conf of an edge host" in doc/source/nova.rst.
+# Until its first probe after a heal the guard goes on to refuse, which nova does not take well:
+# see "nova.conf of an edge host" in doc/source/nova.rst.
 _PROBE_SECONDS = 1
 
 
