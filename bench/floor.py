@@ -19,8 +19,8 @@ from bench import figures
 from bench import processes
 
 _PAGE = 4096
-_PAGES = 1000
-"""As many as SQLite lets its log grow to before it starts over."""
+_FILE_BYTES = 1000 * _PAGE
+"""As many pages as SQLite lets its log grow to before it starts over."""
 _WINDOW = 64
 """Echoes in flight while the rate is measured."""
 _ECHO_TIMEOUT_MS = 10_000
@@ -47,17 +47,22 @@ def _timed(act: collections.abc.Callable[[], object], seconds: float) -> list[in
     return times
 
 
-def _fdatasync(directory: pathlib.Path, seconds: float) -> list[int]:
+def fdatasync(directory: pathlib.Path, size: int, seconds: float) -> list[int]:
+    """What a write of *size* bytes into a file that has its length takes, with its sync, in ns.
+
+    :param directory: where to write, on the disk to measure
+    :param seconds: for how long to go on
+    """
     path = directory / "fdatasync.bin"
-    pages = itertools.cycle(range(_PAGES))
-    page = os.urandom(_PAGE)
-    path.write_bytes(bytes(_PAGE * _PAGES))
+    places = itertools.cycle(range(_FILE_BYTES // size))
+    body = os.urandom(size)
+    path.write_bytes(bytes(_FILE_BYTES))
     file = os.open(path, os.O_WRONLY)
     try:
         os.fsync(file)
 
         def write() -> None:
-            os.pwrite(file, page, next(pages) * _PAGE)
+            os.pwrite(file, body, next(places) * size)
             os.fdatasync(file)
 
         return _timed(write, seconds)
@@ -161,7 +166,7 @@ def measure(directory: pathlib.Path, logs: pathlib.Path, size: int, seconds: flo
         trips = _timed(client.once, seconds)
         rate = client.stream(seconds)
     return [
-        _floor("fdatasync of a 4 KiB page", _fdatasync(directory, seconds)),
+        _floor("fdatasync of a 4 KiB page", fdatasync(directory, _PAGE, seconds)),
         _floor(f"SQLite commit of a {size}-byte row", _sqlite(directory, size, seconds)),
         _floor(f"raw echo of {size} bytes, one in flight", trips),
         _floor(f"raw echo of {size} bytes, {_WINDOW} in flight", [], rate),

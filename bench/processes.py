@@ -91,6 +91,20 @@ class Child:
         text = self._log.read_text(errors="replace").strip()
         return f"; its last words:\n{text[-2000:]}" if text else ""
 
+    def ask(
+        self, command: str, timeout: float = 60.0, **arguments: object
+    ) -> dict[str, typing.Any]:
+        """Have a child that takes commands do *command*, and return its answer.
+
+        :param timeout: seconds
+        :raises ChildFailed: when it answers with an error, late or not at all.
+        """
+        self.say(json.dumps({"command": command, **arguments}))
+        answer: dict[str, typing.Any] = json.loads(self.line(timeout))
+        if "error" in answer:
+            raise ChildFailed(f"{self.name}: {command} failed: {answer['error']}{self._tail()}")
+        return answer
+
     def stop(self) -> None:
         """End the process: by the end of its input, then by SIGTERM, then by SIGKILL."""
         assert self._process.stdin is not None
@@ -109,20 +123,6 @@ class Worker(Child):
     def __init__(self, role: str, bus: str, log: pathlib.Path) -> None:
         command = [sys.executable, "-m", "bench.worker", role]
         super().__init__(f"{role} on {bus}", command, log)
-
-    def ask(
-        self, command: str, timeout: float = 60.0, **arguments: object
-    ) -> dict[str, typing.Any]:
-        """Have the worker do *command* and return its answer.
-
-        :param timeout: seconds
-        :raises ChildFailed: when it answers with an error, late or not at all.
-        """
-        self.say(json.dumps({"command": command, **arguments}))
-        answer: dict[str, typing.Any] = json.loads(self.line(timeout))
-        if "error" in answer:
-            raise ChildFailed(f"{self.name}: {command} failed: {answer['error']}{self._tail()}")
-        return answer
 
     def stop(self) -> None:
         """Close its transports in good order, then end the process."""
