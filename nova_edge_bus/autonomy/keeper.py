@@ -64,6 +64,7 @@ class Keeper:
         self.snapshot = snapshot_module.Snapshot(host=host, limit_bytes=limit_bytes)
         self._heard: collections.deque[_Heard] = collections.deque()
         self._backlog = 0
+        self._whole_at: tuple[int, int] | None = None
         self._unsaved: dict[str, bytes | None] = {}
         self._appended = 0
 
@@ -180,7 +181,12 @@ class Keeper:
     def missing(self) -> list[tuple[str, bytes]]:
         """Return the requests of which the answers should be known and are not, by a key."""
         self.digest(wholly=True)
+        revision = self.snapshot.revision
+        if revision == self._whole_at:
+            return []
         wanted = prefetch.missing(self.snapshot, self._host, self._manifest)
+        if not wanted:
+            self._whole_at = revision
         return [(key, bodies.pack(asked)) for key, asked in wanted]
 
     def answer(self, body: bytes) -> tuple[int, bytes] | None:

@@ -40,6 +40,8 @@ class Coverage:
     def __init__(self) -> None:
         self._covers: dict[Key, Cover] = {}
         self.dirty: set[Key] = set()
+        self.lost = 0
+        """How many sets were ever given up."""
 
     @property
     def bytes(self) -> int:
@@ -67,6 +69,7 @@ class Coverage:
         """Rely on a set no more."""
         if self._covers.pop((kind, wanted), None) is not None:
             self.dirty.add((kind, wanted))
+            self.lost += 1
 
     def for_question(self, kind: str, wanted: Conditions, tick: int) -> Cover | None:
         """Return a cover that has every object that meets *wanted*."""

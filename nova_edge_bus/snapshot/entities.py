@@ -189,6 +189,8 @@ class Entities:
         self._strays: dict[Identity, list[Write]] = {}
         self.dirty: set[Identity] = set()
         self.bytes = 0
+        self.comings_and_goings = 0
+        """How often an object came to be known, or was forgotten."""
 
     def kinds(self) -> Iterator[str]:
         """Yield the kinds of objects."""
@@ -211,6 +213,7 @@ class Entities:
     def add(self, entity: Entity) -> None:
         """Take up a new object, with the writes of ours that it was not yet known for."""
         self._by_kind[entity.kind][entity.key] = entity
+        self.comings_and_goings += 1
         entity.writes = self._strays.pop((entity.kind, entity.key), [])
         entity.changed()
 
@@ -223,6 +226,7 @@ class Entities:
     def remove(self, entity: Entity, *, keep_writes: bool) -> None:
         """Know an object no more."""
         del self._by_kind[entity.kind][entity.key]
+        self.comings_and_goings += 1
         self.bytes -= entity.size
         self.dirty.add((entity.kind, entity.key))
         if keep_writes and entity.writes:

@@ -51,6 +51,12 @@ class Knowledge:
         self.dirty_writes: set[int] = set()
         self.dirty_meta = False
         self.downgraded = False
+        self._outdated = 0
+
+    @property
+    def revision(self) -> int:
+        """Rises whenever a question may have become unanswerable, or a new one may be asked."""
+        return self._outdated + self.coverage.lost + self.entities.comings_and_goings
 
     def step(self) -> int:
         """Count one more event."""
@@ -122,10 +128,12 @@ class Knowledge:
         chosen = [one] if one else [] if instance else list(self.entities.of("Instance"))
         for entity in chosen:
             if entity.drop_field(field):
+                self._outdated += 1
                 self._touched(entity)
 
     def drop_facts(self) -> None:
         """Forget every fact."""
+        self._outdated += 1
         self.dirty_facts.update(self.facts)
         self.facts.clear()
 
@@ -138,6 +146,8 @@ class Knowledge:
     def write(self, write: Write) -> None:
         """Lay one of our own writes over its object."""
         self.writes.setdefault(write.seq, []).append(write)
+        if "host" in write.changes:
+            self._outdated += 1
         self.dirty_writes.add(write.seq)
         self.changed_at[write.kind] = self.tick
         if self.entities.write(write) is None:

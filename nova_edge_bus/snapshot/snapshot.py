@@ -41,6 +41,7 @@ class Snapshot:
         self._limit_bytes = limit_bytes
         self._known = Knowledge()
         self._lost_rows: set[str] = set()
+        self._lives = 0
 
     def moment(self) -> int:
         """Return a mark to pass as *asked_at* when the reply to a read sent now arrives."""
@@ -148,6 +149,11 @@ class Snapshot:
         self._known.step()
         self._known.settle(seq, reply, failure)
 
+    @property
+    def revision(self) -> tuple[int, int]:
+        """Stays the same only as long as everything that could be answered still can be."""
+        return self._lives, self._known.revision
+
     def nodes_of(self, host: str) -> list[tuple[str, int]]:
         """Return name and id of the known compute nodes of *host*."""
         return sorted(
@@ -210,6 +216,7 @@ class Snapshot:
         """
         self._known = rows.load(kept)
         self._lost_rows = set()
+        self._lives += 1
 
     def size(self) -> int:
         """Return about how many bytes the state takes as JSON."""
@@ -219,6 +226,7 @@ class Snapshot:
         """Forget everything but our unsettled writes."""
         self._lost_rows.update(key for key, _ in rows.dump(self._known))
         before = self._known
+        self._lives += 1
         self._known = Knowledge()
         self._known.tick = before.tick
         for writes in before.writes.values():
