@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from nova_edge_bus import concurrency
 from nova_edge_bus.autonomy import keeper as keeper_module
@@ -19,10 +20,26 @@ MOST_UNDER_WAY = 4
 """Reads under way at a time: they must not crowd out anybody's calls."""
 REPLY_TIMEOUT = 30.0
 ASK_AGAIN = 60.0
-"""Seconds until a read is repeated whose answer did not help: the centre may know no better."""
+"""Most seconds until a read is repeated whose answer did not help: the centre may know no better.
+
+It is repeated at the next look at first, and after twice as long each time: what did not help may
+have been overtaken by what it is about, such as a guest that was being built.
+"""
 
 Send = Callable[[streams.Item, keeper_module.Moment], None]
 """Makes a call of which nobody waits for the reply but the keeper."""
+
+
+class _Asked(NamedTuple):
+    """When a read was made last, and how long not to make it again; in seconds."""
+
+    at: float
+    pause: float
+
+
+class _UnderWay(NamedTuple):
+    key: str
+    since: float
 
 
 class Prefetcher:
@@ -45,15 +62,15 @@ class Prefetcher:
         self._next_call = next_call
         self._send = send
         self._cancel = cancel
-        self._asked_at: dict[str, float] = {}
-        self._under_way: dict[int, float] = {}
+        self._asked: dict[str, _Asked] = {}
+        self._under_way: dict[int, _UnderWay] = {}
         self._look_at = 0.0
         self._is_looking = False
 
     def tick(self, address: str, now: float) -> None:
         """See what is missing, now and then; *address* is linked."""
-        for number, since in list(self._under_way.items()):
-            if now - since >= REPLY_TIMEOUT:
+        for number, read in list(self._under_way.items()):
+            if now - read.since >= REPLY_TIMEOUT:
                 del self._under_way[number]
                 self._cancel(number)
         if now < self._look_at or self._is_looking or len(self._under_way) >= MOST_UNDER_WAY:
@@ -75,7 +92,7 @@ class Prefetcher:
         for number in self._under_way:
             self._cancel(number)
         self._under_way = {}
-        self._asked_at = {}
+        self._asked = {}
 
     def _ask(
         self, address: str, found: list[tuple[str, bytes]] | None, error: Exception | None
@@ -86,18 +103,29 @@ class Prefetcher:
         if error is not None or found is None:
             LOG.error("cannot tell what the snapshot lacks: %s", error)
             return
-        recent = {key: at for key, at in self._asked_at.items() if now - at < ASK_AGAIN}
-        self._asked_at = recent
+        under_way = {read.key for read in self._under_way.values()}
+        # What is not missing any more is asked at once when it is missing again.
+        self._asked = {key: self._asked[key] for key, _ in found if key in self._asked}
         for key, body in found:
             if len(self._under_way) >= MOST_UNDER_WAY:
                 return
-            if key not in recent:
-                recent[key] = now
-                self._make(address, body, now)
+            if key not in under_way and self._take_turn(key, now):
+                self._make(address, key, body, now)
 
-    def _make(self, address: str, body: bytes, now: float) -> None:
+    def _take_turn(self, key: str, now: float) -> bool:
+        """Take note that a read is made now; False when it is too soon after the last time."""
+        asked = self._asked.get(key)
+        if asked is None:
+            self._asked[key] = _Asked(now, INTERVAL)
+            return True
+        if now - asked.at < asked.pause:
+            return False
+        self._asked[key] = _Asked(now, min(2 * asked.pause, ASK_AGAIN))
+        return True
+
+    def _make(self, address: str, key: str, body: bytes, now: float) -> None:
         number = self._next_call()
-        self._under_way[number] = now
+        self._under_way[number] = _UnderWay(key, now)
         item = streams.Item(
             kind=messages.Kind.REQUEST,
             number=number,
