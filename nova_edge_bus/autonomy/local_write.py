@@ -61,7 +61,6 @@ class LocalWrite:
 
         :raises JournalFull: when there is no room
         """
-        self.undo()
         keeper = self._keeper
         keeper.digest(wholly=True)
         request = bodies.request(self._entry.body)
@@ -76,11 +75,12 @@ class LocalWrite:
         if earlier is not None and self._absorb(journal, earlier, seq):
             self._absorbed = earlier
         self._seq, self._request = seq, request
+        journal.on_undo(self._undo)
         keeper.snapshot.wrote(seq, request.message)
         absorbed = None if self._absorbed is None else self._absorbed.seq
         return Outcome(status, reply, seq, entry, absorbed)
 
-    def undo(self) -> None:
+    def _undo(self) -> None:
         """The operation was rolled back: the snapshot must not show it."""
         snapshot = self._keeper.snapshot
         if self._seq is not None:

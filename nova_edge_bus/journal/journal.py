@@ -43,6 +43,7 @@ class _Snapshot(NamedTuple):
 
     outbox: tuple[int, int, int, int]
     counts: dict[str, int]
+    reversals: int
 
 
 class Journal:
@@ -70,6 +71,7 @@ class Journal:
         self.inbox = inbox.Inbox(db, self._quota, self._counts)
         self.kept = kept.Kept(db, self._quota)
         self._housekeeping = housekeeping.Housekeeping(db, self._quota, self.outbox.settled)
+        self._reversals: list[Callable[[], None]] = []
         # Whether what the outbox keeps in memory is what the file holds.
         self._current = False
         self._mark = self._snapshot()
@@ -219,6 +221,7 @@ class Journal:
                     self._db.rollback()
                     raise
                 self._current = True
+        self._reversals.clear()
         self._mark = self._snapshot()
 
     def commit(self) -> None:
@@ -245,12 +248,22 @@ class Journal:
         finally:
             self._undo(self._mark)
 
+    def on_undo(self, reverse: Callable[[], None]) -> None:
+        """Have *reverse* called if what is being done in this transaction is undone.
+
+        It is called before anything else can be done, and the last one first: what was written
+        gives its numbers to what is written next.
+        """
+        self._reversals.append(reverse)
+
     def _snapshot(self) -> _Snapshot:
-        return _Snapshot(self.outbox.snapshot(), self._counts.snapshot())
+        return _Snapshot(self.outbox.snapshot(), self._counts.snapshot(), len(self._reversals))
 
     def _undo(self, mark: _Snapshot) -> None:
         self.outbox.restore(mark.outbox)
         self._counts.restore(mark.counts)
+        while len(self._reversals) > mark.reversals:
+            self._reversals.pop()()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

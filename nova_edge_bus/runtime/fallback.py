@@ -133,7 +133,6 @@ class Fallback:
 
         def done(written: local_write.Outcome | None, error: Exception | None) -> None:
             if error is not None:
-                write.undo()
                 destination.entered(None)
                 concurrency.post(functools.partial(waiter.fail, error))
                 return
