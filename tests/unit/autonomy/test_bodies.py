@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bodies are read as the driver writes them, and replies are what the driver reads."""
+
+from __future__ import annotations
+
+import pytest
+from nova import exception
+from oslo_messaging import RemoteError
+
+from nova_edge_bus.autonomy import bodies
+from nova_edge_bus.driver import body as driver_body
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.snapshot.outcomes import Answer
+from nova_edge_bus.snapshot.outcomes import Failure
+
+FAILURE = Failure(
+    "nova.exception",
+    "UnexpectedTaskStateError",
+    {"instance_uuid": "one", "expected": {"task_state": [None]}, "actual": {"task_state": "x"}},
+)
+
+
+def test_a_body_of_the_driver_is_taken_apart_and_put_together() -> None:
+    context, message = {"user": "ü", "roles": []}, {"method": "ping", "args": {"n": None}}
+    request = bodies.request(driver_body.pack(context, message))
+    assert (request.context, request.message) == (context, message)
+    assert driver_body.unpack(bodies.pack(request)) == (context, message)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"null",
+        b"{}",
+        b"[]",
+        b"[{}]",
+        b"[{}, {}, {}]",
+        b"[{}, []]",
+        b'["", {}]',
+    ],
+)
+def test_what_is_no_body_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        bodies.request(body)
+
+
+@pytest.mark.parametrize("reply", [None, [], {"nova_object.name": "Instance"}, "text", 3])
+def test_an_answer_is_a_reply(reply: object) -> None:
+    status, body = bodies.reply(Answer(reply))
+    assert status == messages.Status.OK
+    assert driver_body.unpack_reply(body) == reply
+
+
+def test_a_failure_becomes_novas_exception_with_its_arguments() -> None:
+    status, body = bodies.reply(FAILURE)
+    assert status == messages.Status.FAILURE
+    error = driver_body.unpack_failure(body, ["nova.exception"])
+    assert isinstance(error, exception.UnexpectedTaskStateError)
+    assert error.kwargs == {**FAILURE.kwargs, "code": error.code}
+    assert error.kwargs["actual"] == {"task_state": "x"}
+
+
+def test_a_failure_is_a_remote_error_where_its_module_is_not_allowed() -> None:
+    _, body = bodies.reply(FAILURE)
+    error = driver_body.unpack_failure(body, [])
+    assert isinstance(error, RemoteError)
+    assert error.exc_type == "UnexpectedTaskStateError"
