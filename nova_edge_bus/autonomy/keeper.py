@@ -122,7 +122,8 @@ class Keeper:
         try:
             self.snapshot.load(rows.items())
             after = int(watermark or 0)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except Exception as error:
+            # Whatever is in those rows, the process has to start.
             LOG.error("the snapshot in journal %s is not usable: %s", journal.path, error)
             self.snapshot.load([])
             self._unsaved = dict.fromkeys([*rows, _WATERMARK])
@@ -162,17 +163,22 @@ class Keeper:
             LOG.error("something that was heard of the centre could not be understood")
             self.snapshot.forget()
 
-    def save(self, journal: journal_module.Journal) -> None:
-        """Write down what has changed."""
+    def save(self, journal: journal_module.Journal) -> bool:
+        """Write down what has changed; False when there is no room, and it is to be tried again.
+
+        Call :meth:`saved` when it is on disk.
+        """
         self.digest(wholly=True)
         self._unsaved.update(self.snapshot.changes())
         if not self._unsaved:
-            return
+            return True
         watermark = str(self._appended).encode()
         try:
             journal.kept.write([*self._unsaved.items(), (_WATERMARK, watermark)])
         except errors.JournalFull as error:
             LOG.warning_once_in(REPEAT_WARNING, "%s", error)
+            return False
+        return True
 
     def saved(self) -> None:
         """What :meth:`save` wrote is on disk."""

@@ -151,10 +151,10 @@ class Autonomy:
             self._is_tending = True
             self._store.submit(lambda _: self.keeper.digest(wholly=False), self._digested)
 
-    def _saved(self, _: object, error: Exception | None) -> None:
-        if error is None:
+    def _saved(self, is_written: bool | None, error: Exception | None) -> None:
+        if is_written:
             self.keeper.saved()
-        else:
+        if error is not None:
             LOG.error("cannot keep the snapshot in journal %s: %s", self._store.path, error)
         self._is_tending = False
 
