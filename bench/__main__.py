@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m bench``: RabbitMQ and the edge bus side by side, in one run."""
+"""``python -m bench``: RabbitMQ and the edge bus side by side, in one run.
+
+``python -m bench cut`` measures what a cut costs instead; see its ``--help``.
+"""
 
 import argparse
 import contextlib
@@ -12,6 +15,7 @@ import typing
 
 from bench import backends
 from bench import comparison
+from bench import cut
 from bench import figures
 from bench import floor
 from bench import machine
@@ -51,7 +55,7 @@ def _bus_names(text: str) -> list[str]:
     return names
 
 
-def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
     add("--quick", action="store_true", help="a smoke run of a few seconds; no figure to quote")
@@ -136,7 +140,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     :returns: 0; 1 when a bus failed or miscounted a message; 2 when one cannot be measured here.
     """
-    parsed = _arguments(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["cut"]:
+        return cut.main(given[1:])
+    parsed = _arguments(given)
     # So that the children are ended as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:

@@ -212,7 +212,7 @@ def instance(size: int, index: int) -> Primitive:
     sections: tuple[Primitive, ...] = (
         _attributes(source, index),
         {"system_metadata": _system_metadata(source)},
-        {"flavor": _flavor(source)},
+        {"flavor": _flavor(source), "old_flavor": None, "new_flavor": None},
         {"info_cache": _info_cache(source, data["uuid"], 1)},
         {"info_cache": _info_cache(source, data["uuid"], 3)},
     )

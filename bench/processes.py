@@ -116,6 +116,11 @@ class Child:
                 self._process.wait(_GRACE)
                 return
 
+    def kill(self) -> None:
+        """Kill the process (SIGKILL) and return once it is gone."""
+        self._process.kill()
+        self._process.wait()
+
 
 class Worker(Child):
     """A sender or a receiver (:mod:`bench.worker`), asked by commands."""

@@ -18,7 +18,8 @@ _TITLES = {
 _TEXT_COLUMNS = 4
 
 
-def _number(value: float | None, digits: int) -> str:
+def number(value: float | None, digits: int) -> str:
+    """A figure with its thousands apart, or a dash where there is none."""
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
@@ -26,7 +27,8 @@ def _size(size: int) -> str:
     return f"{size / 1024:g} KiB"
 
 
-def _align(rows: list[tuple[str, ...]], text_columns: int) -> list[str]:
+def align(rows: list[tuple[str, ...]], text_columns: int) -> list[str]:
+    """The rows as lines with their columns aligned, so many of them to the left."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -44,15 +46,15 @@ def _result_row(result: figures.Result) -> tuple[str, ...]:
         _size(result.size),
         str(result.callers),
         result.bus + ("" if result.exact else " !"),
-        _number(result.p50_ms, 2),
-        _number(result.p99_ms, 2),
-        _number(result.sent_per_second, 0),
-        _number(result.arrived_per_second, 0),
+        number(result.p50_ms, 2),
+        number(result.p99_ms, 2),
+        number(result.sent_per_second, 0),
+        number(result.arrived_per_second, 0),
     )
 
 
 def _ratio_row(ratio: dict[str, float | None]) -> tuple[str, ...]:
-    return ("", "", "", "edge/rabbit", *(_number(value, 2) for value in ratio.values()))
+    return ("", "", "", "edge/rabbit", *(number(value, 2) for value in ratio.values()))
 
 
 def pair(
@@ -73,7 +75,7 @@ def table(results: list[figures.Result]) -> str:
         rows.extend(_result_row(one) for one in by_bus.values())
         if {"edge", "rabbit"} <= by_bus.keys():
             rows.append(_ratio_row(figures.ratios(by_bus["edge"], by_bus["rabbit"])))
-    return "\n".join([*_align(rows, _TEXT_COLUMNS), "", *_counts(results)])
+    return "\n".join([*align(rows, _TEXT_COLUMNS), "", *_counts(results)])
 
 
 def _counts(results: list[figures.Result]) -> list[str]:
@@ -100,12 +102,12 @@ def floors(measured: list[floor.Floor]) -> str:
         rows.append(
             (
                 one.what,
-                _number(one.p50_ms, 3),
-                _number(one.p99_ms, 3),
-                _number(one.per_second, 0),
+                number(one.p50_ms, 3),
+                number(one.p99_ms, 3),
+                number(one.per_second, 0),
             )
         )
-    return "\n".join(_align(rows, 1))
+    return "\n".join(align(rows, 1))
 
 
 def as_json(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The child processes: ``python -m bench.worker sender|receiver``, commanded by lines of JSON.
+"""The child processes: ``python -m bench.worker ROLE``, commanded by lines of JSON.
 
 Each line on standard input is a command with its arguments, each answer one line on standard
 output. The first command is ``open``; the end of the input ends the process.
@@ -15,8 +15,8 @@ from oslo_service import backend
 
 from bench import places
 
-_ROLES = {"sender": "Sender", "receiver": "Receiver"}
-_COMMANDS = frozenset({"run", "expect", "tally"})
+_ROLES = {"sender": "Sender", "receiver": "Receiver", "centre": "Centre", "host": "Host"}
+_COMMANDS = frozenset({"run", "expect", "tally", "begin", "waiting", "arrivals"})
 
 
 def _open(name: str, place: dict[str, str]) -> typing.Any:
