@@ -40,7 +40,6 @@ CUT = "link cut"
 HEALED = "link back"
 _OPERATION_SECONDS = 3.0
 _REQUEST_SECONDS = 30.0
-_BEFORE_SECONDS = 3.0
 _CALM_SECONDS = 5.0
 
 
@@ -90,6 +89,7 @@ def run(
     seconds: float,
     servers: int = len(ROLES),
     restart: str | None = None,
+    linked_seconds: float = 20.0,
     settle_seconds: float = 120.0,
     say: Callable[[str], None] = lambda _: None,
 ) -> Report:
@@ -101,11 +101,13 @@ def run(
     :param servers: at least one for each role; what is more is left alone
     :param restart: whether and how nova-compute is ended and started in the middle of the cut:
         GRACEFUL or KILL
+    :param linked_seconds: how long the site is linked once the servers run, before the cut: the
+        edge bus needs some of it to see the new servers whole, and a start without that waits
     :param settle_seconds: how long to wait after the heal for all to be right
     :param say: told what is going on
     :raises ServerError: when a server cannot be booted
     """
-    return _Run(stack, servers, restart, say).run(seconds, settle_seconds)
+    return _Run(stack, servers, restart, say).run(linked_seconds, seconds, settle_seconds)
 
 
 def delete_servers(stack: NovaStack, report: Report) -> None:
@@ -137,10 +139,10 @@ class _Run:
         self._ids = {role: server_id for server_id, role in reversed(self._servers.items())}
         self._recorder = Recorder(stack, self._compute, list(self._servers))
 
-    def run(self, seconds: float, settle_seconds: float) -> Report:
+    def run(self, linked_seconds: float, seconds: float, settle_seconds: float) -> Report:
         site = self._compute.site
         with self._recorder:
-            time.sleep(_BEFORE_SECONDS)
+            time.sleep(linked_seconds)
             self._begin_operations()
             cut_at = self._recorder.now
             with site.cut_off():

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import pathlib
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from tests.nova import timeline
 from tests.nova.site_report import Report
 from tests.nova.timeline import Event
 from tests.nova.timeline import Sample
+from tests.nova.timeline import Timeline
 
 _GOOD, _WAITING, _BAD, _NEUTRAL = "#8fce8f", "#f3c969", "#e07a6c", "#d9d9d9"
 _WORDS = {
@@ -46,11 +48,14 @@ _KEY_LINE_INCHES = 0.2
 _MARGIN_INCHES = 1.9
 _FLAGS_INCHES = 0.32
 _KEY_COLUMNS = 3
+_FROM_SECONDS = -5.0
 _FLAG_SECONDS_SHARE = 0.022
 
 
 def draw(report: Report, path: pathlib.Path, title: str) -> pathlib.Path:
     """Write the picture, PNG or SVG by the path's suffix, and return the path."""
+    samples = [each for each in report.timeline.samples if each.at >= _FROM_SECONDS]
+    report = dataclasses.replace(report, timeline=Timeline(samples, report.timeline.events))
     lanes = 3 + len(report.outcomes)
     key_lines = -(-len(report.timeline.events) // _KEY_COLUMNS)
     lanes_inches = _LANE_INCHES * lanes

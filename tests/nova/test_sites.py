@@ -177,7 +177,7 @@ def test_killed_endpoints_come_back_where_they_were(
 
 
 def test_a_run_reports_what_became_of_whom(stack: NovaStack, tmp_path: pathlib.Path) -> None:
-    report = site_cut.run(stack, seconds=10)
+    report = site_cut.run(stack, seconds=10, linked_seconds=3)
     stack.wait_linked(stack.computes[0])
     site_cut.delete_servers(stack, report)
     assert {each.role for each in report.outcomes} == set(site_cut.ROLES)
