@@ -36,3 +36,7 @@ class JournalTooNew(JournalError):
 
 class JournalLocked(JournalError):
     """Another live process owns the journal."""
+
+
+class CellDatabaseError(EdgeBusError):
+    """The database of a nova cell cannot be reached, or its tables cannot be used."""

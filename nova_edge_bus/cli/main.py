@@ -17,7 +17,7 @@ import sys
 import nova_edge_bus
 from nova_edge_bus import errors
 
-COMMANDS = ("endpoint", "rest_guard", "contracts")
+COMMANDS = ("endpoint", "rest_guard", "contracts", "db")
 """The modules of the subcommands, in the order that help shows."""
 
 

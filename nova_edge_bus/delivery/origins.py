@@ -26,7 +26,8 @@ class Inbound:
     """One delivery on its way to a listener; a fanout has no ``kind``.
 
     ``address`` is the sender's stream key: streams of one address, for different listener pools,
-    have floors of their own. ``deadline`` is monotonic seconds, ``monitor`` seconds.
+    have floors of their own; ``floor`` is the one that came with it. ``deadline`` is monotonic
+    seconds, ``monitor`` seconds.
     """
 
     kind: messages.Kind | None
@@ -40,6 +41,7 @@ class Inbound:
     listener: int = 0
     group: str = ""
     after: int = 0
+    floor: int = 0
     deadline: float | None = None
     monitor: float = 0.0
     arrived: float = 0.0
@@ -65,6 +67,7 @@ class Inbound:
             listener=message.listener,
             group=message.group,
             after=message.after,
+            floor=message.floor,
             deadline=now + message.remaining / 1000 if message.remaining else None,
             monitor=message.monitor / 1000,
             arrived=now,

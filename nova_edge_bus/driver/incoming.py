@@ -8,12 +8,16 @@ from typing import Any
 from oslo_messaging._drivers import base
 
 from nova_edge_bus import concurrency
+from nova_edge_bus.cell import once
+from nova_edge_bus.cell import replies
 from nova_edge_bus.delivery import origins
 from nova_edge_bus.driver import body
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.runtime import client as client_module
 
 LOG = logging.getLogger(__name__)
+
+_FOLDING = once.Folding()
 
 
 class RpcIncoming(base.RpcIncomingMessage):
@@ -30,10 +34,16 @@ class RpcIncoming(base.RpcIncomingMessage):
         self.client_timeout = item.monitor or None
         self._client = client
         self._item = item
+        self._applying: once.Applying | None = None
 
     def acknowledge(self) -> None:
-        """The server is about to dispatch the message: it will not be dispatched again."""
+        """The server is about to dispatch the message, in this thread.
+
+        A command will not be dispatched again; a record may be, and is known by its effect.
+        """
         self._client.begin(self._item)
+        if self._item.kind == messages.Kind.RECORD:
+            self._applying = once.begin(self._item.origin, self._item.number)
 
     def requeue(self) -> None:
         """Not for RPC."""
@@ -42,9 +52,16 @@ class RpcIncoming(base.RpcIncomingMessage):
     def reply(self, reply: Any = None, failure: Any = None) -> None:
         """The message has been handled."""
         status, packed = messages.Status.OK, b""
+        applying, self._applying = self._applying, None
+        if applying is not None:
+            once.end()
+            if failure is not None and _was_applied(applying):
+                reply, failure = replies.reply_to(self.message), None
         if self._item.kind in (messages.Kind.REQUEST, messages.Kind.RECORD):
             status, packed = _pack(reply, failure)
         self._client.finish(self._item, int(status), packed)
+        if applying is not None:
+            _FOLDING.fold(applying, self._item.floor)
 
     def heartbeat(self) -> None:
         """The server still works on the message."""
@@ -145,6 +162,16 @@ class NotificationPoller(_Poller):
         self, item: origins.Inbound, ctxt: dict[str, Any], message: dict[str, Any]
     ) -> base.IncomingMessage:
         return NotificationIncoming(self._client, item, ctxt, message)
+
+
+def _was_applied(applying: once.Applying) -> bool:
+    """Whether an entry failed because of what it had done before."""
+    try:
+        return applying.was_applied()
+    except Exception:
+        # Whatever the database has to say; the failure itself is what the caller is told.
+        LOG.exception("cannot tell whether an entry was applied before")
+        return False
 
 
 def _is_expired(item: origins.Inbound) -> bool:

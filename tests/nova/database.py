@@ -21,6 +21,7 @@ import tempfile
 
 import sqlalchemy
 
+from nova_edge_bus.cell import sync
 from tests.nova import config
 
 NAMES = ("nova_api", "nova_cell0", "nova_cell1", "placement")
@@ -61,6 +62,7 @@ class Databases(abc.ABC):
                 if connection.execute(change, row).rowcount != 1:
                     raise LookupError(f"{cell} is not in cell_mappings of {template}")
         engine.dispose()
+        sync.sync(self.url(CELL1))
 
     @abc.abstractmethod
     def drop(self) -> None:

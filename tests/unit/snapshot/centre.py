@@ -36,10 +36,11 @@ class Centre:
     object_action = manager.ConductorManager.object_action
     object_class_action_versions = manager.ConductorManager.object_class_action_versions
 
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path, url: str | None = None) -> None:
+        """Use the database at *url*, or an SQLite file."""
         self.path = path
-        url = f"sqlite:///{path}"
-        self._connection = db.create_context_manager(connection=url)
+        self.url = url or f"sqlite:///{path}"
+        self._connection = db.create_context_manager(connection=self.url)
         self._serializer = base.NovaObjectSerializer()
 
     def create(self) -> None:

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What comes twice has its effect once, on each kind of database, with nova's own objects."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy
+from nova import exception
+from nova import objects
+from nova.db.main import models
+from sqlalchemy import event
+from sqlalchemy import orm
+
+from nova_edge_bus.cell import once
+from nova_edge_bus.cell import table
+from tests.unit.cell import applying
+from tests.unit.snapshot import rows
+from tests.unit.snapshot.centre import Centre
+from tests.unit.snapshot.centre import direct
+
+pytestmark = pytest.mark.usefixtures("centre")
+
+
+def stored(centre: Centre, uuid: str, **context: Any) -> Any:
+    with direct():
+        return objects.Instance.get_by_uuid(centre.context(**context), uuid)
+
+
+def save(centre: Centre, uuid: str, expected: Any = None, **values: Any) -> applying.Entry:
+    """The entry of a save as nova-compute would make it now."""
+    instance = stored(centre, uuid)
+
+    def write() -> None:
+        for name, value in values.items():
+            setattr(instance, name, value)
+        instance.save(expected_task_state=expected)
+
+    (entry,) = applying.written(write)
+    return entry
+
+
+def test_a_save_that_comes_again_overwrites_nothing_newer(centre: Centre) -> None:
+    uuid = rows.instance(centre).uuid
+    entry = save(centre, uuid, power_state=4)
+    applying.apply(centre, entry)
+    applying.apply(centre, save(centre, uuid, power_state=1))
+    reply = applying.apply(centre, entry)
+    assert stored(centre, uuid).power_state == 1
+    assert reply[1] is None
+    assert applying.parts(centre, entry) == list(range(len(applying.parts(centre, entry))))
+
+
+def test_a_compare_and_set_that_comes_again_succeeded(centre: Centre) -> None:
+    uuid = rows.instance(centre, task_state=None).uuid
+    entry = save(centre, uuid, expected=[None], task_state="powering-off")
+    applying.apply(centre, entry)
+    assert applying.apply(centre, entry)[0]["obj_what_changed"] == []
+    assert stored(centre, uuid).task_state == "powering-off"
+
+
+def test_a_compare_and_set_that_never_held_goes_on_failing(centre: Centre) -> None:
+    uuid = rows.instance(centre, task_state="deleting").uuid
+    entry = save(centre, uuid, expected=["powering-off"], task_state=None)
+    for _ in range(2):
+        with pytest.raises(exception.UnexpectedDeletingTaskStateError):
+            applying.apply(centre, entry)
+    # The parts before the comparison are nova's own, and are made once.
+    assert stored(centre, uuid).task_state == "deleting"
+
+
+def test_what_adds_a_row_adds_one(centre: Centre) -> None:
+    instance = rows.instance(centre)
+    context = centre.context()
+    fault = objects.InstanceFault(
+        context, instance_uuid=instance.uuid, code=500, message="m", details="", host="h"
+    )
+    (entry,) = applying.written(fault.create)
+    for _ in range(3):
+        applying.apply(centre, entry)
+    assert count(centre, models.InstanceFault, instance_uuid=instance.uuid) == 1
+
+
+def test_a_destroy_that_comes_again_succeeded(centre: Centre) -> None:
+    instance = stored(centre, rows.instance(centre).uuid)
+    (entry,) = applying.written(instance.destroy)
+    applying.apply(centre, entry)
+    updates, _ = applying.apply(centre, entry)
+    assert updates["deleted"] is True
+    with pytest.raises(exception.InstanceNotFound):
+        stored(centre, instance.uuid)
+
+
+def test_a_destroy_of_what_is_not_there_goes_on_failing(centre: Centre) -> None:
+    instance = stored(centre, rows.instance(centre).uuid)
+    entries = applying.written(instance.destroy)
+    with direct():
+        stored(centre, instance.uuid).destroy()
+    for _ in range(2):
+        with pytest.raises(exception.InstanceNotFound):
+            applying.apply(centre, entries[0])
+
+
+class _Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def killed_after(commits: int) -> Callable[[orm.Session], None]:
+    """Ends the process after so many commits."""
+    made = 0
+
+    def after_commit(session: orm.Session) -> None:
+        nonlocal made
+        made += not session.in_nested_transaction()
+        if made == commits:
+            raise _Killed
+
+    return after_commit
+
+
+def save_in_parts(centre: Centre) -> applying.Entry:
+    """A save that nova commits in several parts: extras first, then the network, then the row."""
+    with direct():
+        instance = objects.Instance.get_by_uuid(
+            centre.context(), rows.instance(centre).uuid, ["info_cache", "flavor", "metadata"]
+        )
+
+    def write() -> None:
+        instance.info_cache.network_info = "[]"
+        instance.info_cache.obj_what_changed()
+        instance.flavor.extra_specs = {"a": "b"}
+        instance.display_name = "renamed"
+        instance.save()
+
+    (entry,) = applying.written(write)
+    return entry
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3])
+def test_an_entry_cut_short_between_its_parts_goes_on_where_it_was(
+    centre: Centre, commits: int
+) -> None:
+    entry = save_in_parts(centre)
+    kill = killed_after(commits)
+    event.listen(orm.Session, "after_commit", kill)
+    try:
+        with pytest.raises(_Killed):
+            applying.apply(centre, entry)
+    finally:
+        event.remove(orm.Session, "after_commit", kill)
+    before = applying.parts(centre, entry)
+    assert before == list(range(commits)), "each commit before the end has its row"
+    applying.apply(centre, entry)
+    after = applying.parts(centre, entry)
+    assert after == list(range(len(after)))
+    data = entry.message["args"]["objinst"]["nova_object.data"]
+    assert stored(centre, data["uuid"]).display_name == "renamed"
+
+
+def test_a_commit_that_fails_keeps_its_number(centre: Centre) -> None:
+    """Nova repeats what met a deadlock; the repetition is the same part."""
+    uuid = rows.instance(centre).uuid
+    entry = save(centre, uuid, power_state=4)
+    failures: list[str] = []
+
+    def fail_once(session: orm.Session) -> None:
+        if not failures:
+            failures.append("deadlock")
+            raise sqlalchemy.exc.OperationalError("COMMIT", {}, Exception("deadlock"))
+
+    once.begin(b"listening", 1)
+    once.end()
+    event.listen(orm.Session, "before_commit", fail_once)
+    try:
+        with pytest.raises(Exception, match="deadlock"):
+            applying.apply(centre, entry)
+        assert applying.parts(centre, entry) == []
+        applying.apply(centre, entry)
+    finally:
+        event.remove(orm.Session, "before_commit", fail_once)
+    assert applying.parts(centre, entry)[0] == 0
+    assert stored(centre, uuid).power_state == 4
+
+
+def test_two_conductors_with_the_same_entry_apply_it_once(centre: Centre) -> None:
+    if centre.url.startswith("sqlite"):
+        pytest.skip("SQLite has one writer at a time")
+    instance = rows.instance(centre)
+    for _ in range(10):
+        fault = objects.InstanceFault(
+            centre.context(), instance_uuid=instance.uuid, code=500, message="m", host="h"
+        )
+        fault.details = str(uuid.uuid4())
+        (entry,) = applying.written(fault.create)
+        with concurrent.futures.ThreadPoolExecutor(2) as conductors:
+            for each in [conductors.submit(applying.apply, centre, entry) for _ in range(2)]:
+                each.result(60)
+        assert count(centre, models.InstanceFault, details=fault.details) == 1
+
+
+def test_a_database_without_the_table_works_as_before(tmp_path: Any) -> None:
+    bare = Centre(tmp_path / "bare.sqlite")
+    bare.create()
+    uuid = rows.instance(bare).uuid
+    entry = save(bare, uuid, power_state=4)
+    applying.apply(bare, entry)
+    assert stored(bare, uuid).power_state == 4
+    bare.close()
+
+
+def test_rows_below_the_floor_are_folded_away(centre: Centre) -> None:
+    uuid = rows.instance(centre).uuid
+    folding = once.Folding()
+    entry = save(centre, uuid, power_state=4)
+    for seq in range(1, 2 * once.FOLD_EVERY):
+        entry.seq = seq
+        current = once.begin(entry.outbox, seq)
+        centre(entry.context, entry.message)
+        once.end()
+        folding.fold(current, floor=seq)
+    kept = [seq for seq in range(1, 2 * once.FOLD_EVERY) if at(centre, entry, seq)]
+    assert kept[0] == once.FOLD_EVERY, "what lies below the floor goes, a batch at a time"
+    assert kept == list(range(kept[0], 2 * once.FOLD_EVERY))
+
+
+def at(centre: Centre, entry: applying.Entry, seq: int) -> list[int]:
+    return applying.parts(centre, applying.Entry(entry.outbox, seq, {}, {}))
+
+
+def count(centre: Centre, model: Any, **values: Any) -> int:
+    engine = sqlalchemy.create_engine(centre.url)
+    query = sqlalchemy.select(sqlalchemy.func.count()).select_from(model).filter_by(**values)
+    with engine.connect() as connection:
+        found = int(connection.scalar(query))
+    engine.dispose()
+    return found
+
+
+def test_the_table_is_what_the_migrations_make(centre: Centre) -> None:
+    engine = sqlalchemy.create_engine(centre.url)
+    made = sqlalchemy.inspect(engine).get_columns(table.inbox.name)
+    engine.dispose()
+    assert [each["name"] for each in made] == [each.name for each in table.inbox.c]
