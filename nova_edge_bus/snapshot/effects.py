@@ -46,7 +46,9 @@ def writes_of(seq: int, call: calls.Call, known: Entities) -> list[Write]:
     key = key_of(call.name, call.data) if call.name in KEY_FIELDS else None
     if key is None:
         return []
-    write = Write(seq, call.name, key, {}, {}, data=primitives.clean(dict(call.data)))
+    write = Write(seq, call.name, key, {}, {})
+    if known.get(call.name, key) is None:
+        write.data = primitives.clean(dict(call.data))
     if call.method in _DESTROYERS or _is_removal(call):
         write.destroys = True
         if call.name == "Instance":

@@ -33,10 +33,11 @@ def key_of(kind: str, data: Mapping[str, Any]) -> str | None:
     return None if None in values else ":".join(map(str, values))
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class Write:
     """What one of our own unsettled writes does to one object.
 
+    One is told from another by identity: there may be hundreds to look through.
     ``inner`` holds changes within the object in a field, by that field; ``answers_for`` is that
     field when the reply to the write tells of the object within. ``data`` is what the writer
     held of the object, for an object that is not known.
@@ -90,10 +91,23 @@ class Entity:
     """One object of the centre's database.
 
     ``central`` has every field ever learned and not known to be outdated; ``base`` names those
-    that every reply has. ``view`` is central under our own unsettled writes.
+    that every reply has. ``view`` is central under our own unsettled writes. ``size`` is about
+    what central takes as JSON, 0 while nobody has measured it, and ``counted`` what of it has
+    been added up.
     """
 
-    __slots__ = ("_view", "base", "central", "key", "kind", "size", "tick", "version", "writes")
+    __slots__ = (
+        "_view",
+        "base",
+        "central",
+        "counted",
+        "key",
+        "kind",
+        "size",
+        "tick",
+        "version",
+        "writes",
+    )
 
     def __init__(self, kind: str, key: str, version: str, base: frozenset[str]) -> None:
         self.kind = kind
@@ -104,6 +118,7 @@ class Entity:
         self.writes: list[Write] = []
         self.tick = 0
         self.size = 0
+        self.counted = 0
         self._view: dict[str, Any] | None = None
 
     @property
@@ -118,7 +133,9 @@ class Entity:
         return self._view
 
     def view_before(self, seq: int) -> Mapping[str, Any]:
-        """The fields as the centre would have them with our writes up to *seq* applied."""
+        """The fields as the centre would have them with our writes before *seq* applied."""
+        if not self.writes or self.writes[-1].seq < seq:
+            return self.view
         fields = dict(self.central)
         for write in self.writes:
             if write.seq < seq:
@@ -133,6 +150,13 @@ class Entity:
     def changed(self) -> None:
         """Take note that central or the writes have changed."""
         self._view = None
+
+    def laid(self, write: Write) -> None:
+        """Take note of a new write."""
+        if self._view is not None and self.writes[-1] is write:
+            write.apply(self._view)
+        else:
+            self.changed()
 
     def build(self, attributes: frozenset[str]) -> dict[str, Any] | None:
         """Return a clean primitive with exactly the usual fields and *attributes*.
@@ -161,6 +185,10 @@ class Entity:
         different = {name: primitives.clean(value) for name, value in different.items()}
         if all(name in central and central[name] == each for name, each in different.items()):
             return False
+        if self.size:
+            # Most replies change few fields, and measuring all of them costs more than the rest.
+            outdated = {name: central[name] for name in different.keys() & central.keys()}
+            self.size += _json_size(different) - _json_size(outdated)
         central.update(different)
         self.changed()
         return True
@@ -168,6 +196,7 @@ class Entity:
     def drop_field(self, field: str) -> bool:
         """Forget a field that may be outdated; whether it was known."""
         known = self.central.pop(field, None) is not None or field in self.view
+        self.size = 0
         self.changed()
         return known
 
@@ -177,8 +206,13 @@ class Entity:
 
     def measure(self) -> int:
         """Bytes that the fields take as JSON."""
-        self.size = len(json.dumps(self.central, separators=(",", ":"))) + len(self.key)
+        if not self.size:
+            self.size = _json_size(self.central) + len(self.key)
         return self.size
+
+
+def _json_size(value: Any) -> int:
+    return len(json.dumps(value, separators=(",", ":")))
 
 
 class Entities:
@@ -219,15 +253,15 @@ class Entities:
 
     def touch(self, entity: Entity) -> None:
         """Take note that an object's central fields have changed."""
-        self.bytes -= entity.size
-        self.bytes += entity.measure()
+        self.bytes += entity.measure() - entity.counted
+        entity.counted = entity.size
         self.dirty.add((entity.kind, entity.key))
 
     def remove(self, entity: Entity, *, keep_writes: bool) -> None:
         """Know an object no more."""
         del self._by_kind[entity.kind][entity.key]
         self.comings_and_goings += 1
-        self.bytes -= entity.size
+        self.bytes -= entity.counted
         self.dirty.add((entity.kind, entity.key))
         if keep_writes and entity.writes:
             self._strays[(entity.kind, entity.key)] = entity.writes
@@ -240,7 +274,7 @@ class Entities:
             return None
         write.data = {}
         bisect.insort(entity.writes, write, key=_seq)
-        entity.changed()
+        entity.laid(write)
         return entity
 
     def unwrite(self, write: Write) -> Entity | None:

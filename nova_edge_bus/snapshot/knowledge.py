@@ -16,6 +16,7 @@ from nova_edge_bus.snapshot import coverage
 from nova_edge_bus.snapshot import effects
 from nova_edge_bus.snapshot import primitives
 from nova_edge_bus.snapshot.conditions import Conditions
+from nova_edge_bus.snapshot.entities import KEY_FIELDS
 from nova_edge_bus.snapshot.entities import Entities
 from nova_edge_bus.snapshot.entities import Entity
 from nova_edge_bus.snapshot.entities import Write
@@ -231,10 +232,19 @@ class Knowledge:
                 found.append(entity)
         return found
 
+    def possible(self, kind: str, wanted: Conditions) -> list[Entity]:
+        """Return the known objects that may meet *wanted*, by their keys alone."""
+        for condition in wanted:
+            if isinstance(condition, conditions.Field) and condition.identifies:
+                if KEY_FIELDS[kind] == (condition.name,):
+                    found = (self.entities.get(kind, str(each)) for each in condition.values)
+                    return [each for each in found if each is not None]
+        return list(self.entities.of(kind))
+
     def _candidates(self, kind: str, wanted: Conditions) -> list[Entity] | None:
         """All known objects that may meet *wanted*, if no unknown one can."""
         if self.coverage.for_question(kind, wanted, self.tick):
-            return list(self.entities.of(kind))
+            return self.possible(kind, wanted)
         for condition in wanted:
             if isinstance(condition, conditions.Field) and condition.identifies:
                 return self._identified(kind, condition, wanted)

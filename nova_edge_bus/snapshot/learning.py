@@ -103,7 +103,7 @@ def _learn_object(
 
 def _forget_departed(known: Knowledge, question: questions.Question, keys: set[str]) -> None:
     """Forget objects that should be in the reply and are not: they have changed or gone."""
-    for entity in list(known.entities.of(question.kind)):
+    for entity in known.possible(question.kind, question.conditions):
         if entity.key in keys:
             continue
         was_member = conditions.evaluate(question.conditions, entity.central)

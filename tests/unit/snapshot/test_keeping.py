@@ -83,6 +83,20 @@ def test_unchanged_reply_changes_no_row(centre: Centre, edge: Edge) -> None:
     assert store.written == 0
 
 
+def test_the_size_follows_what_changes(centre: Centre, edge: Edge) -> None:
+    uuid = rows.instance(centre).uuid
+    with over(edge):
+        startup(edge)
+        for number in range(20):
+            instance = by_uuid(edge, uuid)
+            instance.display_description = "long " * 100 * (number % 3)
+            instance.save()
+            by_uuid(edge, uuid, "flavor", "system_metadata")
+    measured = Snapshot(host=HOST, limit_bytes=50_000_000)
+    measured.load(edge.snapshot.dump())
+    assert edge.snapshot.size() == pytest.approx(measured.size(), abs=50)
+
+
 def test_foreign_row_is_refused() -> None:
     with pytest.raises(ValueError, match="not part of a snapshot"):
         Snapshot(host=HOST, limit_bytes=1).load([("other", b"1")])
