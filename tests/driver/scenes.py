@@ -250,3 +250,17 @@ def tick(url: str, journal_dir: pathlib.Path, topic: str, **options: Any) -> Non
         took = time.monotonic() - began
         time.sleep(0.05)
         say(word, [took, ticker.longest])
+
+
+def conduct(url: str, journal_dir: pathlib.Path, topic: str, path: str) -> None:
+    """Be a centre on a nova database until the test ends; tell what has been saved."""
+    from tests.driver.autonomy import lives
+
+    lives.conduct(peers.Peer(url, journal_dir), topic, pathlib.Path(path))
+
+
+def go_on(url: str, journal_dir: pathlib.Path, topic: str, **options: Any) -> None:
+    """Be an edge host that does what the test says."""
+    from tests.driver.autonomy import lives
+
+    lives.go_on(peers.Peer(url, journal_dir, **options), topic)
