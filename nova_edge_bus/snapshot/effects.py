@@ -62,6 +62,29 @@ def writes_of(seq: int, call: calls.Call, known: Entities) -> list[Write]:
     return [write]
 
 
+_KEYED = ("metadata", "system_metadata")
+"""Fields of an instance that a save replaces as a whole, though their keys change one by one."""
+
+
+def before(call: calls.Call, known: Entities) -> dict[str, Any]:
+    """Return what a write finds: the host of its instance, and the keyed fields it replaces."""
+    uuid = call.data.get("uuid") if call.name == "Instance" else call.data.get("instance_uuid")
+    entity = known.get("Instance", str(uuid)) if uuid else None
+    if entity is None or "host" not in entity.view:
+        return {}
+    found: dict[str, Any] = {"instance_host": entity.view["host"]}
+    if call.name == "Instance" and call.method == "save":
+        changed = primitives.changed(call.target or {})
+        base = {
+            name: dict(entity.view[name])
+            for name in _KEYED
+            if name in changed and isinstance(entity.view.get(name), Mapping)
+        }
+        if base:
+            found["base"] = base
+    return found
+
+
 def news_in(updates: Mapping[str, Any], write: Write) -> dict[str, Any]:
     """Return what of a reply's updates was read back from the database.
 

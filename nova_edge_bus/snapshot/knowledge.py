@@ -50,6 +50,7 @@ class Knowledge:
         self.changed_at: dict[str, int] = {}
         self.dirty_facts: set[str] = set()
         self.dirty_writes: set[int] = set()
+        self.kept_writes: set[int] = set()
         self.dirty_meta = False
         self.downgraded = False
         self._outdated = 0

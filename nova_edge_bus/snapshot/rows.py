@@ -53,8 +53,13 @@ def changes(known: Knowledge) -> list[Change]:
         found.append((_fact_key(name), body))
     for seq in known.dirty_writes:
         writes = known.writes.get(seq)
-        body = _encode([each.to_json() for each in writes]) if writes else None
-        found.append((_write_key(seq), body))
+        if writes:
+            found.append((_write_key(seq), _encode([each.to_json() for each in writes])))
+            known.kept_writes.add(seq)
+        elif seq in known.kept_writes:
+            # Most writes are settled before anybody has kept them.
+            found.append((_write_key(seq), None))
+            known.kept_writes.discard(seq)
     forget_changes(known)
     return found
 
@@ -100,6 +105,7 @@ def load(rows: Iterable[Row]) -> Knowledge:
         known.writes[seq] = [Write(seq, *item) for item in items]
         for write in known.writes[seq]:
             known.entities.write(write)
+    known.kept_writes.update(known.writes)
     forget_changes(known)
     return known
 

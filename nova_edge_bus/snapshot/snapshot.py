@@ -131,6 +131,15 @@ class Snapshot:
         if effects.outdated_facts(call):
             self._known.drop_facts()
 
+    def before(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is known of the row that a write is about to change.
+
+        For whoever applies the write much later: ``instance_host``, the host of the instance, if
+        that is known, and ``base``, the fields of it whose values are sets of keys.
+        """
+        call = calls.parse(message)
+        return {} if call is None else effects.before(call, self._known.entities)
+
     def retract(self, seq: int) -> None:
         """Take note that a write of ours is not in the journal after all, or not any more."""
         self._known.step()
@@ -229,6 +238,8 @@ class Snapshot:
         self._lives += 1
         self._known = Knowledge()
         self._known.tick = before.tick
+        self._known.kept_writes = before.kept_writes
+        self._known.dirty_writes = before.dirty_writes
         for writes in before.writes.values():
             for write in writes:
                 self._known.write(write)

@@ -83,6 +83,38 @@ def test_unchanged_reply_changes_no_row(centre: Centre, edge: Edge) -> None:
     assert store.written == 0
 
 
+def test_a_write_that_was_never_kept_leaves_nothing_to_delete(centre: Centre, edge: Edge) -> None:
+    store = Store()
+    uuid = rows.instance(centre).uuid
+    with over(edge):
+        startup(edge)
+        store.keep(edge.snapshot)
+        edge.linked = False
+        instance = by_uuid(edge, uuid)
+        instance.power_state = 4
+        instance.save()
+        edge.heal()
+    assert not [key for key, _ in edge.snapshot.changes() if key.startswith("write/")]
+
+
+def test_a_kept_write_that_settles_before_all_is_forgotten_is_deleted(
+    centre: Centre, edge: Edge
+) -> None:
+    store = Store()
+    uuid = rows.instance(centre).uuid
+    with over(edge):
+        startup(edge)
+        edge.linked = False
+        instance = by_uuid(edge, uuid)
+        instance.power_state = 4
+        instance.save()
+        store.keep(edge.snapshot)
+        edge.heal()
+    edge.snapshot.forget()
+    store.keep(edge.snapshot)
+    assert not [key for key in store.rows if key.startswith("write/")]
+
+
 def test_the_size_follows_what_changes(centre: Centre, edge: Edge) -> None:
     uuid = rows.instance(centre).uuid
     with over(edge):
