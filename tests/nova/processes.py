@@ -24,6 +24,7 @@ _DIE_WITH_PARENT = (
     "os.execvp(sys.argv[2], sys.argv[2:])\n"
 )
 _POLL_SECONDS = 0.05
+_FREEZE_SECONDS = 10
 
 
 class NotReadyError(Exception):
@@ -54,6 +55,15 @@ def wait_until(check: Callable[[], bool], seconds: float, what: str) -> None:
         if time.monotonic() > deadline:
             raise NotReadyError(f"waited {seconds:g} s in vain for {what}")
         time.sleep(_POLL_SECONDS)
+
+
+def run_state(pid: int) -> str:
+    """Return the state of a process as ps(1) abbreviates it: T for one that is stopped.
+
+    :raises FileNotFoundError: when there is none
+    """
+    status = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    return status.rpartition(")")[2].split()[0]  # the name before it may hold anything
 
 
 class Process:
@@ -163,8 +173,15 @@ class Process:
             self._child.wait()
 
     def freeze(self) -> None:
-        """Stop the whole group in its tracks: sockets stay open, nothing answers."""
+        """Stop the whole group in its tracks: sockets stay open, nothing answers.
+
+        Returns once the leader and its children have stopped, if the leader lives.
+
+        :raises NotReadyError: when they do not
+        """
         self._signal_group(signal.SIGSTOP)
+        if self.alive:
+            wait_until(self._stands_still, _FREEZE_SECONDS, f"{self.name} to stop")
 
     def thaw(self) -> None:
         """Let a frozen group run on."""
@@ -189,6 +206,9 @@ class Process:
     def _log_tail(self, lines: int = 15) -> str:
         tail = "\n".join(self.log_text().splitlines()[-lines:])
         return f"the end of {self.log}:\n{tail}"
+
+    def _stands_still(self) -> bool:
+        return all(run_state(pid) == "T" for pid in (self.pid, *self.children()))
 
     def _signal_group(self, signum: signal.Signals) -> None:
         if self._child is not None:
