@@ -268,7 +268,9 @@ class Bus:
     def _judge(self, autonomy: autonomy_module.Autonomy, now: float) -> None:
         """Tell whom we can reach, and take what the centre sends only while we can."""
         reachable = {
-            address for address in autonomy.addresses() if self.directory.reaches(address)
+            address
+            for address in autonomy.addresses()
+            if self.directory.reaches(address) or self.directory.is_local(address)
         }
         heard_at = max(link.heard_at for link in self._links.values())
         autonomy.look(reachable, heard_at, now)
