@@ -29,7 +29,9 @@ SENDER_TICK = 0.25
 LOOKUP_ADDRESSES = 256
 """How many addresses one message asks for; so many fit, however long they are."""
 RECEIVER_TICK = 1.0
-"""Seconds between two reports of the receiver on what takes long."""
+"""Seconds between two reports of the receiver on what takes long, at most."""
+TICKS_PER_TIMEOUT = 6
+"""How often it may report within the link timeout, before which senders must have heard of it."""
 
 
 class _Listener:
@@ -97,6 +99,7 @@ class Bus:
         self._watched: list[zmq.Socket[bytes]] = []
         self._sender_due = 0.0
         self._receiver_due = 0.0
+        self._receiver_tick = min(RECEIVER_TICK, settings.link_timeout / TICKS_PER_TIMEOUT)
         self._linked = concurrency.native.threading.Event()
         self._handlers = self._make_handlers()
 
@@ -262,7 +265,7 @@ class Bus:
             for link in self._links.values():
                 link.set_urgent(busy)
         if now >= self._receiver_due:
-            self._receiver_due = now + RECEIVER_TICK
+            self._receiver_due = now + self._receiver_tick
             self.incoming.receiver.tick(now)
 
     def _judge(self, autonomy: autonomy_module.Autonomy, now: float) -> None:

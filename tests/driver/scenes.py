@@ -252,11 +252,11 @@ def tick(url: str, journal_dir: pathlib.Path, topic: str, **options: Any) -> Non
         say(word, [took, ticker.longest])
 
 
-def conduct(url: str, journal_dir: pathlib.Path, topic: str, path: str) -> None:
+def conduct(url: str, journal_dir: pathlib.Path, topic: str, path: str, **options: Any) -> None:
     """Be a centre on a nova database until the test ends; tell what has been saved."""
     from tests.driver.autonomy import lives
 
-    lives.conduct(peers.Peer(url, journal_dir), topic, pathlib.Path(path))
+    lives.conduct(peers.Peer(url, journal_dir, **options), topic, pathlib.Path(path))
 
 
 def go_on(url: str, journal_dir: pathlib.Path, topic: str, **options: Any) -> None:

@@ -44,7 +44,7 @@ def conductor(
 ) -> Iterator[roles.Conductor]:
     """A centre that serves the test's topic."""
     made = roles.Conductor(centre)
-    made.peer = make_peer(host="centre")
+    made.peer = make_peer(host="centre", link_timeout=roles.LINK_TIMEOUT)
     made.server = made.peer.serve(topic, "centre", made, threads=4)
     yield made
     made.gate.set()

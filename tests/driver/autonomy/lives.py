@@ -41,16 +41,37 @@ def conduct(peer: peers.Peer, topic: str, path: pathlib.Path) -> None:
 def go_on(peer: peers.Peer, topic: str) -> None:
     """Do what the test says in words ``[method, arguments...]``, and tell how it went."""
     centres.prepare()
-    edge = roles.Edge(peer, topic)
-    peer.serve(roles.COMPUTE, peer.host, _Taking(), threads=1)
+    edge = _Host(peer, topic)
+    peer.serve(edge.own_topic, peer.host, _Taking(), threads=1)
     say("ready")
     while word := hear():
         method, *arguments = json.loads(word)
         call = functools.partial(getattr(edge, method), *arguments)
         try:
-            say(*roles.timed(call))
+            reply, took = roles.timed(call)
+            say("done", [reply, took])
         except Exception as error:
-            say(type(error).__name__, 0.0)
+            say("done", [type(error).__name__.removesuffix("_Remote"), 0.0])
+
+
+class _Host(roles.Edge):
+    """An edge host whose calls take plain arguments."""
+
+    @property
+    def own_topic(self) -> str:
+        return f"compute-{self.topic}"
+
+    def save_power(self, uuid: str, value: int) -> Any:
+        return self.save(uuid, power_state=value)
+
+    def heartbeat(self, count: int) -> Any:
+        return self.beat(count)
+
+    def who(self) -> Any:
+        return self.call("who")
+
+    def command_itself(self, value: str) -> None:
+        self.peer.client(self.own_topic, self.peer.host).cast({}, "put", value=value)
 
 
 class _Taking:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import oslo_messaging
 from nova import context as nova_context
 from oslo_versionedobjects import base
 
@@ -25,7 +26,6 @@ from tests.unit.snapshot import centre as centres
 from tests.unit.snapshot.edge import HOST
 
 Json = dict[str, Any]
-COMPUTE = "compute"
 LINK_TIMEOUT = 1.5
 NOTICED = LINK_TIMEOUT + 1.0
 """Seconds within which a caller has fallen back, however the link was cut."""
@@ -39,6 +39,8 @@ class Conductor:
     ``began`` gets what each action is about when it is taken up, ``applied`` when it is through;
     in between it waits for the gate.
     """
+
+    target = oslo_messaging.Target(version="3.0")
 
     def __init__(self, centre: centres.Centre) -> None:
         self.peer: Any = None
@@ -95,7 +97,10 @@ class Edge:
 
     def call(self, method: str, *, timeout: float = WAIT_SECONDS, **arguments: Any) -> Any:
         context = nova_context.get_admin_context().to_dict()
-        return self.peer.client(self.topic, timeout=timeout).call(context, method, **arguments)
+        return self._client(timeout).call(context, method, **arguments)
+
+    def _client(self, timeout: float) -> Any:
+        return self.peer.client(self.topic, timeout=timeout, version="3.0")
 
     def ask(self, name: str, method: str, *, timeout: float = WAIT_SECONDS, **kwargs: Any) -> Any:
         """Make a read."""

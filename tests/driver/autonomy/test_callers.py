@@ -15,6 +15,7 @@ from nova import exception
 
 from tests.driver.autonomy.conftest import MakeEdge
 from tests.driver.autonomy.roles import AT_ONCE
+from tests.driver.autonomy.roles import LINK_TIMEOUT
 from tests.driver.autonomy.roles import NOTICED
 from tests.driver.autonomy.roles import Conductor
 from tests.driver.autonomy.roles import Edge
@@ -144,7 +145,13 @@ def test_a_consumer_that_is_frozen_is_a_cut(
     centre: centres.Centre,
 ) -> None:
     uuid = rows.instance(centre).uuid
-    program = run_program("conduct", journal="centre", topic="frozen-centre", path=centre.path)
+    program = run_program(
+        "conduct",
+        journal="centre",
+        topic="frozen-centre",
+        path=centre.path,
+        link_timeout=LINK_TIMEOUT,
+    )
     program.expect("serving")
     edge = make_edge(topic="frozen-centre", direct=True)
     edge.save(uuid, power_state=3)
@@ -176,7 +183,7 @@ def test_an_endpoint_without_a_consumer_is_a_cut(
     assert took < NOTICED
     _, took = timed(lambda: edge.save(uuid, power_state=5))
     assert took < AT_ONCE
-    make_peer().serve(topic, "another", conductor)
+    make_peer(link_timeout=LINK_TIMEOUT).serve(topic, "another", conductor)
     edge.await_drained()
     edge.await_linked()
     assert conductor.saves("Instance", "power_state") == [4, 5]
@@ -191,7 +198,7 @@ def test_an_endpoint_that_is_killed_is_a_cut(
     uuid: str,
 ) -> None:
     endpoint = make_endpoint()
-    make_peer(endpoint.url).serve(topic, "here", conductor)
+    make_peer(endpoint.url, link_timeout=LINK_TIMEOUT).serve(topic, "here", conductor)
     edge = make_edge(url=endpoint.url)
     edge.save(uuid, power_state=3)
     endpoint.kill()
