@@ -40,3 +40,7 @@ class JournalLocked(JournalError):
 
 class CellDatabaseError(EdgeBusError):
     """The database of a nova cell cannot be reached, or its tables cannot be used."""
+
+
+class Fenced(EdgeBusError):
+    """A write comes from a host that does not speak for its object any more; it has not landed."""

@@ -11,10 +11,15 @@ from nova_edge_bus.snapshot import outcomes
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """The request context and the RPC message of a body."""
+    """The request context and the RPC message of a body.
+
+    ``note`` is there when the request was answered by its own side: what that side knew, for the
+    one who applies it later; see :func:`noted`.
+    """
 
     context: dict[str, Any]
     message: dict[str, Any]
+    note: dict[str, Any] | None = None
 
 
 def request(body: bytes) -> Request:
@@ -23,16 +28,19 @@ def request(body: bytes) -> Request:
     :raises ValueError: when it is not the JSON of a context and a message
     """
     parts = json.loads(body)
-    if not isinstance(parts, list) or len(parts) != 2:
+    if not isinstance(parts, list) or len(parts) not in (2, 3):
         raise ValueError("the body is not a pair of a context and a message")
     if not all(isinstance(part, dict) for part in parts):
-        raise ValueError("the context or the message is not an object")
+        raise ValueError("the context, the message or the note is not an object")
     return Request(*parts)
 
 
 def pack(parts: Request) -> bytes:
     """Put a body together."""
-    return json.dumps([parts.context, parts.message]).encode()
+    whole = [parts.context, parts.message]
+    if parts.note is not None:
+        whole.append(parts.note)
+    return json.dumps(whole).encode()
 
 
 def reply(outcome: outcomes.Answer | outcomes.Failure) -> tuple[int, bytes]:

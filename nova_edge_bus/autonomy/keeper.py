@@ -16,9 +16,11 @@ from typing import NamedTuple
 from nova_edge_bus import concurrency
 from nova_edge_bus import errors
 from nova_edge_bus.autonomy import bodies
+from nova_edge_bus.autonomy import notes
 from nova_edge_bus.autonomy import prefetch
 from nova_edge_bus.journal import journal as journal_module
 from nova_edge_bus.protocol import messages
+from nova_edge_bus.snapshot import outcomes
 from nova_edge_bus.snapshot import snapshot as snapshot_module
 
 LOG = concurrency.NativeLogger(__name__)
@@ -40,6 +42,14 @@ class Moment:
 
     def __init__(self) -> None:
         self.tick: int | None = None
+
+
+class InFlight(NamedTuple):
+    """The reply to a record under way, and its entry's new body, if it is still pending."""
+
+    status: int
+    reply: bytes
+    body: bytes | None
 
 
 class _Heard(NamedTuple):
@@ -205,16 +215,22 @@ class Keeper:
         answer = self.snapshot.answer(request.message, context=request.context)
         return None if answer is None else bodies.reply(answer)
 
-    def answer_in_flight(self, seq: int, body: bytes) -> tuple[int, bytes] | None:
+    def answer_in_flight(
+        self, journal: journal_module.Journal, seq: int, body: bytes
+    ) -> InFlight | None:
         """Say what a record that is under way would come to, as far as is known; None if it fails.
 
-        Whether the centre has applied it is not known, so a failure may not be said.
+        Whether the centre has applied it is not known, so a failure may not be said. The entry
+        gets a note, for from now on nobody waits for what the centre has to say.
         """
         self.digest(wholly=True)
         request = bodies.request(body)
         outcome = self.snapshot.answer_write(request.message, context=request.context, before=seq)
-        status, reply = bodies.reply(outcome) if outcome is not None else (-1, b"")
-        return (status, reply) if status == messages.Status.OK else None
+        if not isinstance(outcome, outcomes.Answer):
+            return None
+        status, reply = bodies.reply(outcome)
+        noted = notes.write(journal, seq, self.snapshot.before(request.message, seq))
+        return InFlight(status, reply, noted)
 
 
 def _take_reply(

@@ -70,6 +70,8 @@ class LocalWrite:
         status, reply = bodies.reply(answer)
         if status != messages.Status.OK:
             return Outcome(status, reply)
+        note = keeper.snapshot.before(request.message)
+        request = dataclasses.replace(request, note=note)
         entry, request, earlier = self._merged(request)
         (seq,) = journal.outbox.append_many([entry])
         if earlier is not None and self._absorb(journal, earlier, seq):
@@ -99,14 +101,13 @@ class LocalWrite:
         self, request: bodies.Request
     ) -> tuple[entries.NewEntry, bodies.Request, Mergeable | None]:
         """What to journal: the save itself, or one that stands for an earlier one as well."""
-        if self._candidates is None:
-            return self._entry, request, None
-        self._key = merging.key(request)
-        earlier = self._candidates.get(self._key) if self._key else None
-        if earlier is None:
-            return self._entry, request, None
-        both = merging.merged(earlier.request, request)
-        return dataclasses.replace(self._entry, body=bodies.pack(both)), both, earlier
+        earlier = None
+        if self._candidates is not None:
+            self._key = merging.key(request)
+            earlier = self._candidates.get(self._key) if self._key else None
+        if earlier is not None:
+            request = merging.merged(earlier.request, request)
+        return dataclasses.replace(self._entry, body=bodies.pack(request)), request, earlier
 
     def _absorb(self, journal: journal_module.Journal, earlier: Mergeable, seq: int) -> bool:
         """Settle the earlier entry, unless it has been applied meanwhile."""

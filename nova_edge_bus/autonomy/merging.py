@@ -40,7 +40,10 @@ def key(request: bodies.Request) -> tuple[str, ...] | None:
 
 
 def merged(earlier: bodies.Request, later: bodies.Request) -> bodies.Request:
-    """The one save that stands for both; their keys are the same."""
+    """The one save that stands for both; their keys are the same.
+
+    What was known before it is what was known before the earlier one.
+    """
     message = copy.deepcopy(later.message)
     target = message["args"]["objinst"]
     before = earlier.message["args"]["objinst"]
@@ -51,7 +54,7 @@ def merged(earlier: bodies.Request, later: bodies.Request) -> bodies.Request:
     for field in _GROWING & target[_DATA].keys() & before[_DATA].keys():
         target[_DATA][field] = _greater(target[_DATA][field], before[_DATA][field])
     target[_CHANGES] = sorted(changed | set(before.get(_CHANGES) or ()))
-    return bodies.Request(later.context, message)
+    return bodies.Request(later.context, message, earlier.note)
 
 
 def _greater(one: Any, other: Any) -> Any:

@@ -15,9 +15,11 @@ on its arguments alone, and compares states in the last of them.
 from __future__ import annotations
 
 import contextvars
+import sys
 import threading
 import time
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy
@@ -26,6 +28,8 @@ from sqlalchemy import exc
 from sqlalchemy import orm
 
 from nova_edge_bus import concurrency
+from nova_edge_bus.cell import fencing
+from nova_edge_bus.cell import keyed
 from nova_edge_bus.cell import table
 
 LOG = concurrency.NativeLogger(__name__)
@@ -45,13 +49,15 @@ class Applying:
     """One entry that is being applied.
 
     :param outbox: the id of the outbox that it is from
+    :param fence: the condition under which it may land, if any
     """
 
-    __slots__ = ("engines", "outbox", "parts", "seq")
+    __slots__ = ("engines", "fence", "outbox", "parts", "seq")
 
-    def __init__(self, outbox: bytes, seq: int) -> None:
+    def __init__(self, outbox: bytes, seq: int, fence: fencing.Fence | None) -> None:
         self.outbox = outbox.hex()
         self.seq = seq
+        self.fence = fence
         self.parts = 0
         self.engines: weakref.WeakSet[sqlalchemy.Engine] = weakref.WeakSet()
 
@@ -74,10 +80,14 @@ _current: contextvars.ContextVar[Applying | None] = contextvars.ContextVar(
 )
 
 
-def begin(outbox: bytes, seq: int) -> Applying:
-    """What this thread or greenlet commits from now on are the effects of this entry."""
+def begin(outbox: bytes, seq: int, fence: fencing.Fence | None = None) -> Applying:
+    """What this thread or greenlet commits from now on are the effects of this entry.
+
+    With a *fence*, nova's method raises :class:`~nova_edge_bus.errors.Fenced` when the entry must
+    not land.
+    """
     _listen()
-    applying = Applying(outbox, seq)
+    applying = Applying(outbox, seq, fence)
     _current.set(applying)
     return applying
 
@@ -85,6 +95,36 @@ def begin(outbox: bytes, seq: int) -> Applying:
 def end() -> None:
     """The entry is applied, or has failed."""
     _current.set(None)
+
+
+def with_keys_merged(message: Mapping[str, Any], base: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a save with its keyed fields merged; see :mod:`~nova_edge_bus.cell.keyed`.
+
+    Where no database with the table has the instance, the save stays as it is.
+    """
+    for engine in _engines():
+        try:
+            with engine.connect() as connection:
+                merged = _tables.exists(connection) and keyed.merge(message, base, connection)
+        except Exception as error:
+            # One that cannot be read now cannot be written a moment later either, and the entry
+            # fails with nova's own error.
+            LOG.warning_once_in(LOOK_AGAIN, "cannot read metadata to merge with: %s", error)
+            continue
+        if merged:
+            return merged
+    return message
+
+
+_seen: weakref.WeakSet[sqlalchemy.Engine] = weakref.WeakSet()
+
+
+def _engines() -> list[sqlalchemy.Engine]:
+    """Those that nova has used for entries; before the first one, nova's own for its cell."""
+    if not _seen:
+        nova = sys.modules.get("nova.db.main.api")
+        return [] if nova is None else [nova.get_engine()]
+    return list(_seen)
 
 
 class _Tables:
@@ -130,8 +170,13 @@ def _after_begin(
     session: orm.Session, transaction: Any, connection: sqlalchemy.Connection
 ) -> None:
     applying = _current.get()
-    if applying is not None:
-        applying.engines.add(connection.engine)
+    if applying is None:
+        return
+    applying.engines.add(connection.engine)
+    _seen.add(connection.engine)
+    if applying.fence is not None and not session.in_nested_transaction():
+        if _tables.exists(connection):
+            applying.fence.check(connection)
 
 
 def _before_commit(session: orm.Session) -> None:

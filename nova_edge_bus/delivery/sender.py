@@ -100,6 +100,13 @@ class Sender:
         """Make an unjournaled call."""
         self._hold(item)
 
+    def amended(self, seq: int, body: bytes) -> None:
+        """An entry has another body in the journal; it has it when it is shipped again."""
+        item = self._backlog.entry(seq)
+        if item is not None:
+            self._backlog.stream_of(item).size += len(body) - len(item.body)
+            item.body = body
+
     def cancel(self, number: int) -> None:
         """Nobody waits for this call any more."""
         item = self._backlog.call_made(number)
@@ -207,11 +214,11 @@ class Sender:
         item = self._backlog.find(kind, number)
         if item is None or item.kind == messages.Kind.COMMAND:
             return
+        self._port.answer(item, status, body)
         if item.is_call:
             self._finish(item)
         else:
             self._settle(item, "applied")
-        self._port.answer(item, status, body)
 
     def holding(self, kind: int, numbers: Iterable[int], now: float, *, monitor: bool) -> None:
         """The receiver is still at work on these."""

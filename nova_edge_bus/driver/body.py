@@ -21,10 +21,10 @@ def pack(ctxt: dict[str, Any], message: dict[str, Any]) -> bytes:
     return packed
 
 
-def unpack(body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The context and the message of a body."""
-    ctxt, message = jsonutils.loads(body)
-    return ctxt, message
+def unpack(body: bytes) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]:
+    """The context and the message of a body, and the note of one that was answered already."""
+    ctxt, message, *rest = jsonutils.loads(body)
+    return ctxt, message, rest[0] if rest else None
 
 
 def pack_reply(reply: Any) -> bytes:

@@ -3,11 +3,13 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from oslo_messaging._drivers import base
 
 from nova_edge_bus import concurrency
+from nova_edge_bus.cell import fencing
 from nova_edge_bus.cell import once
 from nova_edge_bus.cell import replies
 from nova_edge_bus.delivery import origins
@@ -21,7 +23,10 @@ _FOLDING = once.Folding()
 
 
 class RpcIncoming(base.RpcIncomingMessage):
-    """A call or a cast on its way through an RPC server."""
+    """A call or a cast on its way through an RPC server.
+
+    :param note: what its sender knew when it answered the call itself
+    """
 
     def __init__(
         self,
@@ -29,11 +34,14 @@ class RpcIncoming(base.RpcIncomingMessage):
         item: origins.Inbound,
         ctxt: dict[str, Any],
         message: dict[str, Any],
+        note: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(ctxt, message, msg_id=f"{item.origin.hex()}-{item.number}")
+        self.message: Mapping[str, Any] = message
         self.client_timeout = item.monitor or None
         self._client = client
         self._item = item
+        self._note = note
         self._applying: once.Applying | None = None
 
     def acknowledge(self) -> None:
@@ -43,7 +51,10 @@ class RpcIncoming(base.RpcIncomingMessage):
         """
         self._client.begin(self._item)
         if self._item.kind == messages.Kind.RECORD:
-            self._applying = once.begin(self._item.origin, self._item.number)
+            if self._note and self._note.get("base"):
+                self.message = once.with_keys_merged(self.message, self._note["base"])
+            fence = fencing.fence_of(self.message, self._note)
+            self._applying = once.begin(self._item.origin, self._item.number, fence)
 
     def requeue(self) -> None:
         """Not for RPC."""
@@ -131,17 +142,21 @@ class _Poller(base.PollStyleListener):
         try:
             if _is_expired(item):
                 raise TimeoutError("nobody waits for the call any more")
-            ctxt, message = body.unpack(item.body)
+            ctxt, message, note = body.unpack(item.body)
         except (TimeoutError, TypeError, ValueError) as error:
             LOG.warning("not dispatching a message on %s: %s", item.address, error)
             # Else it would be reported as being worked on for ever.
             status, packed = _pack(None, (type(error), error, None))
             self._client.finish(item, int(status), packed)
             return None
-        return self._incoming(item, ctxt, message)
+        return self._incoming(item, ctxt, message, note)
 
     def _incoming(
-        self, item: origins.Inbound, ctxt: dict[str, Any], message: dict[str, Any]
+        self,
+        item: origins.Inbound,
+        ctxt: dict[str, Any],
+        message: dict[str, Any],
+        note: dict[str, Any] | None,
     ) -> base.IncomingMessage:
         raise NotImplementedError
 
@@ -150,16 +165,24 @@ class RpcPoller(_Poller):
     """The poller of an RPC server."""
 
     def _incoming(
-        self, item: origins.Inbound, ctxt: dict[str, Any], message: dict[str, Any]
+        self,
+        item: origins.Inbound,
+        ctxt: dict[str, Any],
+        message: dict[str, Any],
+        note: dict[str, Any] | None,
     ) -> base.IncomingMessage:
-        return RpcIncoming(self._client, item, ctxt, message)
+        return RpcIncoming(self._client, item, ctxt, message, note)
 
 
 class NotificationPoller(_Poller):
     """The poller of a notification listener."""
 
     def _incoming(
-        self, item: origins.Inbound, ctxt: dict[str, Any], message: dict[str, Any]
+        self,
+        item: origins.Inbound,
+        ctxt: dict[str, Any],
+        message: dict[str, Any],
+        note: dict[str, Any] | None,
     ) -> base.IncomingMessage:
         return NotificationIncoming(self._client, item, ctxt, message)
 

@@ -212,6 +212,18 @@ class Outbox:
             # Otherwise settled without: better so than not at all.
             self._db.run_many(statements.EXPLAIN, reasons)
 
+    def amend(self, seq: int, body: bytes) -> bool:
+        """Give a pending entry another body; tell whether it is pending.
+
+        It stays the same entry: it keeps its number, by which its receiver knows it.
+        """
+        row = self._db.run(statements.HEAD, {"key": seq}).first()
+        if row is None:
+            return False
+        head = entries.NewEntry("", "", row.kind, row.group, row.method, body, None, 0.0, None)
+        self._db.run_many(statements.AMEND, [(len(body), checksum(seq, head), body, seq)])
+        return True
+
     def expire(self, now: float, limit: int = 1000) -> list[tuple[int, str]]:
         """Settle as expired the pending entries whose ``expires_at`` has passed.
 

@@ -29,6 +29,16 @@ EXPLAIN = database.compiled(
     schema.reasons.insert().values(seq=bindparam("key"), reason=bindparam("why")), "key", "why"
 )
 DROP_BODY = database.compiled(_change.values(body=bindparam("empty")), "empty", "key")
+HEAD = select(_c.kind, _c.group, _c.method).where(
+    _c.seq == bindparam("key"), _c.state == int(schema.State.PENDING)
+)
+AMEND = database.compiled(
+    _change.values(body=bindparam("to"), size=bindparam("bytes"), checksum=bindparam("sum")),
+    "bytes",
+    "sum",
+    "to",
+    "key",
+)
 PIN = database.compiled(
     _change.where(_c.state == bindparam("now")).values(consumer=bindparam("to")),
     "to",

@@ -114,10 +114,16 @@ class Fallback:
         seq = waiter.number
         if seq is not None:
             keeper = self._autonomy.keeper
-            answer = self._operate(lambda journal: keeper.answer_in_flight(seq, call.body))
+            answer = self._operate(lambda it: keeper.answer_in_flight(it, seq, call.body))
             if answer is not None:
-                return answer
+                self._amend(seq, answer.body)
+                return answer.status, answer.reply
         return waiter.wait(clock.left(), call.monitor)
+
+    def _amend(self, seq: int, body: bytes | None) -> None:
+        if body is not None:
+            sender = self._round_trips.outgoing.sender
+            self._runtime.call_soon(lambda: sender.amended(seq, body))
 
     def _write(
         self, destination: states.Destination, call: calls.Call, *, even_linked: bool

@@ -2,10 +2,12 @@
 """A sender's surroundings: the links of a bus, a journal, and the callers who wait."""
 
 import itertools
+import json
 import time
 from collections.abc import Callable
 
 from nova_edge_bus import concurrency
+from nova_edge_bus.autonomy import bodies
 from nova_edge_bus.autonomy import keeper
 from nova_edge_bus.contracts import table
 from nova_edge_bus.delivery import sender as sender_module
@@ -47,6 +49,7 @@ class Outgoing:
         self._store = store
         self._call_numbers = itertools.count(1)
         self._waiting: dict[tuple[bool, int], pending.Pending] = {}
+        self._refused: dict[int, str] = {}
         self._not_expanded: list[streams.Item] = []
         self.sender = sender_module.Sender(
             links.directory,
@@ -131,9 +134,12 @@ class Outgoing:
 
     def settle(self, seq: int, outcome: str) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
-        self._store.lazily(_settle, self._settled, (seq, outcome, None))
+        reason = self._refused.pop(seq, None)
+        if reason is not None:
+            outcome = entries.Outcome.DEAD
+        self._store.lazily(_settle, self._settled, (seq, outcome, reason))
 
-    def _settled(self, settled: list[tuple[int, str, None]]) -> None:
+    def _settled(self, settled: list[tuple[int, str, str | None]]) -> None:
         self.sender.settled([seq for seq, _, _ in settled])
 
     def pin(self, pins: list[tuple[int, bytes]]) -> None:
@@ -211,11 +217,31 @@ class Outgoing:
 
     def answer(self, item: streams.Item, status: int, body: bytes) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        if status != messages.Status.OK and not item.is_call:
+            self._note_refusal(item, body)
         if self._autonomy is not None:
             self._learn(self._autonomy, item, status, body)
         waiter = self._waiting.pop((item.is_call, item.number), None)
         if waiter is not None:
             self._post(lambda: waiter.resolve(status, body))
+
+    def _note_refusal(self, item: streams.Item, body: bytes) -> None:
+        """A record failed. Where its caller was told otherwise, it becomes a dead letter."""
+        try:
+            if bodies.request(item.body).note is None:
+                return
+            failure = json.loads(body)
+            reason = f"{failure.get('class')}: {failure.get('message')}"
+        except (ValueError, AttributeError):
+            reason = "refused with a reply that cannot be read"
+        LOG.error(
+            "outbox=%s seq=%s group=%s was answered here and refused at the centre: %s",
+            self._store.outbox_id.hex(),
+            item.number,
+            item.group,
+            reason.partition("\n")[0],
+        )
+        self._refused[item.number] = reason
 
     def _learn(
         self, autonomy: autonomy_module.Autonomy, item: streams.Item, status: int, body: bytes
@@ -264,7 +290,7 @@ class Outgoing:
         concurrency.post(callback)
 
 
-def _settle(journal: journal_module.Journal, settled: list[tuple[int, str, None]]) -> None:
+def _settle(journal: journal_module.Journal, settled: list[tuple[int, str, str | None]]) -> None:
     journal.outbox.settle_many(settled)
 
 

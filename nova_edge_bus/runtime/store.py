@@ -13,6 +13,7 @@ from typing import TypeVar
 from nova_edge_bus import concurrency
 from nova_edge_bus import errors
 from nova_edge_bus import settings as settings_module
+from nova_edge_bus.autonomy import notes
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal as journal_module
 from nova_edge_bus.journal import slots
@@ -110,8 +111,11 @@ class Store:
     def left_over(self) -> dict[str, LeftOver]:
         """What the outbox holds from before, by link; not for the I/O thread.
 
+        Nobody waits for any of it any more, and it may be applied much later than it was written.
+
         :raises JournalError: when it cannot be read
         """
+        self.wait(notes.write_on_left_over)
         return self.wait(_left_over)
 
     def undone(self) -> list[entries.Received]:

@@ -66,19 +66,23 @@ _KEYED = ("metadata", "system_metadata")
 """Fields of an instance that a save replaces as a whole, though their keys change one by one."""
 
 
-def before(call: calls.Call, known: Entities) -> dict[str, Any]:
-    """Return what a write finds: the host of its instance, and the keyed fields it replaces."""
+def before(call: calls.Call, known: Entities, seq: int) -> dict[str, Any]:
+    """Return what a write finds: the host of its instance, and the keyed fields it replaces.
+
+    :param seq: the write's own, where it has one already
+    """
     uuid = call.data.get("uuid") if call.name == "Instance" else call.data.get("instance_uuid")
     entity = known.get("Instance", str(uuid)) if uuid else None
-    if entity is None or "host" not in entity.view:
+    view = {} if entity is None else entity.view_before(seq)
+    if "host" not in view:
         return {}
-    found: dict[str, Any] = {"instance_host": entity.view["host"]}
+    found: dict[str, Any] = {"instance_host": view["host"]}
     if call.name == "Instance" and call.method == "save":
         changed = primitives.changed(call.target or {})
         base = {
-            name: dict(entity.view[name])
+            name: dict(view[name])
             for name in _KEYED
-            if name in changed and isinstance(entity.view.get(name), Mapping)
+            if name in changed and isinstance(view.get(name), Mapping)
         }
         if base:
             found["base"] = base

@@ -131,14 +131,16 @@ class Snapshot:
         if effects.outdated_facts(call):
             self._known.drop_facts()
 
-    def before(self, message: Mapping[str, Any]) -> dict[str, Any]:
+    def before(self, message: Mapping[str, Any], seq: int = sys.maxsize) -> dict[str, Any]:
         """Return what is known of the row that a write is about to change.
 
         For whoever applies the write much later: ``instance_host``, the host of the instance, if
         that is known, and ``base``, the fields of it whose values are sets of keys.
+
+        :param seq: the write's own, when it is in the journal already
         """
         call = calls.parse(message)
-        return {} if call is None else effects.before(call, self._known.entities)
+        return {} if call is None else effects.before(call, self._known.entities, seq)
 
     def retract(self, seq: int) -> None:
         """Take note that a write of ours is not in the journal after all, or not any more."""

@@ -120,7 +120,7 @@ def test_a_monitored_call_gives_up_a_server_that_says_nothing(
     client = make_peer().client(topic, timeout=3600, call_monitor_timeout=1)
     with pytest.raises(oslo_messaging.MessagingTimeout) as caught:
         client.call({}, "who")
-    assert "within 1.0 s" in str(caught.value)
+    assert "within 1." in str(caught.value)
 
 
 def test_one_slow_call_holds_up_no_other(make_peer: MakePeer, topic: str, server: Server) -> None:

@@ -24,7 +24,13 @@ def test_a_body_of_the_driver_is_taken_apart_and_put_together() -> None:
     context, message = {"user": "ü", "roles": []}, {"method": "ping", "args": {"n": None}}
     request = bodies.request(driver_body.pack(context, message))
     assert (request.context, request.message) == (context, message)
-    assert driver_body.unpack(bodies.pack(request)) == (context, message)
+    assert driver_body.unpack(bodies.pack(request)) == (context, message, None)
+
+
+def test_a_note_travels_with_the_body() -> None:
+    request = bodies.Request({}, {"method": "ping"}, {"instance_host": "edge-1"})
+    assert bodies.request(bodies.pack(request)) == request
+    assert driver_body.unpack(bodies.pack(request))[2] == request.note
 
 
 @pytest.mark.parametrize(
@@ -37,7 +43,7 @@ def test_a_body_of_the_driver_is_taken_apart_and_put_together() -> None:
         b"{}",
         b"[]",
         b"[{}]",
-        b"[{}, {}, {}]",
+        b"[{}, {}, {}, {}]",
         b"[{}, []]",
         b'["", {}]',
     ],

@@ -66,7 +66,9 @@ class Centre:
 
     def __call__(self, context: Json, message: Json) -> Any:
         """Do what the conductor does with a message."""
-        ctxt = self.context(read_deleted=context["read_deleted"])
+        ctxt = self.context(
+            read_deleted=context["read_deleted"], request_id=context.get("request_id")
+        )
         arguments = self._serializer.deserialize_entity(ctxt, jsonutils.loads(dumped(message)))
         with direct():
             result = getattr(self, message["method"])(ctxt, **arguments["args"])

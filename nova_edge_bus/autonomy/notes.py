@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Notes on entries that are going to be applied later than they were meant to be.
+
+The one who applies such an entry has to know what its writer knew: see ``Request.note``. An entry
+that is answered here has its note from the beginning. Others get it when it turns out that nobody
+waits for them any more: because a cut came while they were under way, or their process ended.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nova_edge_bus.autonomy import bodies
+from nova_edge_bus.journal import journal as journal_module
+
+_PAGE = 256
+
+
+def write(journal: journal_module.Journal, seq: int, note: Mapping[str, Any]) -> bytes | None:
+    """Add a note to a pending record that has none; return its new body, if there is one."""
+    for found, is_pending, body in journal.outbox.records(seq - 1, 1):
+        request = bodies.request(body)
+        if found == seq and is_pending and request.note is None:
+            noted = bodies.pack(bodies.Request(request.context, request.message, dict(note)))
+            return noted if journal.outbox.amend(seq, noted) else None
+    return None
+
+
+def write_on_left_over(journal: journal_module.Journal) -> None:
+    """Note on the pending saves of an earlier life where their instances were then.
+
+    :raises JournalFull: when there is no room
+    """
+    after = 0
+    while page := journal.outbox.records(after, _PAGE):
+        for seq, is_pending, body in page:
+            after = seq
+            if is_pending:
+                _note(journal, seq, body)
+
+
+def _note(journal: journal_module.Journal, seq: int, body: bytes) -> None:
+    try:
+        request = bodies.request(body)
+    except ValueError:
+        # Not nova's; whoever applies it will say so.
+        return
+    host = _host(request.message)
+    if request.note is None and host is not None:
+        write(journal, seq, {"instance_host": host})
+
+
+def _host(message: Mapping[str, Any]) -> str | None:
+    """The host that an instance was on when it was saved, if the message tells."""
+    target = (message.get("args") or {}).get("objinst") or {}
+    if target.get("nova_object.name") != "Instance":
+        return None
+    if "host" in (target.get("nova_object.changes") or ()):
+        return None
+    host = (target.get("nova_object.data") or {}).get("host")
+    return str(host) if host else None
