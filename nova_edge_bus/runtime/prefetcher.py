@@ -15,14 +15,16 @@ from nova_edge_bus.runtime import store as store_module
 LOG = concurrency.NativeLogger(__name__)
 
 INTERVAL = 2.0
-"""Seconds between two looks at what is missing."""
+"""Seconds between two looks at what is missing, when nothing was."""
+SOON = 0.5
+"""The same, when something was."""
 MOST_UNDER_WAY = 4
 """Reads under way at a time: they must not crowd out anybody's calls."""
 REPLY_TIMEOUT = 30.0
 ASK_AGAIN = 60.0
 """Most seconds until a read is repeated whose answer did not help: the centre may know no better.
 
-It is repeated at the next look at first, and after twice as long each time: what did not help may
+It is repeated soon at first, and after twice as long each time: what did not help may
 have been overtaken by what it is about, such as a guest that was being built.
 """
 
@@ -103,6 +105,8 @@ class Prefetcher:
         if error is not None or found is None:
             LOG.error("cannot tell what the snapshot lacks: %s", error)
             return
+        if found:
+            self._look_at = now + SOON
         under_way = {read.key for read in self._under_way.values()}
         # What is not missing any more is asked at once when it is missing again.
         self._asked = {key: self._asked[key] for key, _ in found if key in self._asked}
@@ -116,7 +120,7 @@ class Prefetcher:
         """Take note that a read is made now; False when it is too soon after the last time."""
         asked = self._asked.get(key)
         if asked is None:
-            self._asked[key] = _Asked(now, INTERVAL)
+            self._asked[key] = _Asked(now, SOON)
             return True
         if now - asked.at < asked.pause:
             return False

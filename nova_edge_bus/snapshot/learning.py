@@ -38,13 +38,19 @@ def _learn_objects(
     known: Knowledge, question: questions.Question, reply: Any, asked_at: int
 ) -> None:
     overtaken = known.changed_at.get(question.kind, 0) > asked_at
+    before = {each.key for each in known.entities.of(question.kind)}
     keys = _keys_in(question, reply)
     if question.result in (questions.ONE, questions.LIST):
         for primitive in _objects_in(known, question, reply):
             key = _learn_object(known, question, primitive, asked_at)
             keys = None if key is None or keys is None else keys | {key}
-    if keys is None or overtaken:
+    if keys is None:
         known.coverage.remove(question.kind, question.conditions)
+        return
+    if overtaken:
+        # It makes no set complete. One that was stays so if all that differs is newer.
+        if not keys <= before or _departed_before(known, question, keys, asked_at):
+            known.coverage.remove(question.kind, question.conditions)
         return
     _forget_departed(known, question, keys)
     if _is_confirmed(known, question, keys):
@@ -103,13 +109,26 @@ def _learn_object(
 
 def _forget_departed(known: Knowledge, question: questions.Question, keys: set[str]) -> None:
     """Forget objects that should be in the reply and are not: they have changed or gone."""
-    for entity in known.possible(question.kind, question.conditions):
-        if entity.key in keys:
-            continue
-        was_member = conditions.evaluate(question.conditions, entity.central)
-        is_member = conditions.evaluate(question.conditions, entity.view)
-        if was_member is not False and is_member is not False:
-            known.forget(entity, but_within=question.conditions)
+    for entity in _missing_in(known, question, keys):
+        known.forget(entity, but_within=question.conditions)
+
+
+def _departed_before(
+    known: Knowledge, question: questions.Question, keys: set[str], asked_at: int
+) -> bool:
+    """Whether the reply lacks an object that has not changed since it was asked for."""
+    return any(each.tick <= asked_at for each in _missing_in(known, question, keys))
+
+
+def _missing_in(known: Knowledge, question: questions.Question, keys: set[str]) -> list[Entity]:
+    """The objects that should be in a reply with these keys, by what is known of them."""
+    return [
+        entity
+        for entity in known.possible(question.kind, question.conditions)
+        if entity.key not in keys
+        and conditions.evaluate(question.conditions, entity.central) is not False
+        and conditions.evaluate(question.conditions, entity.view) is not False
+    ]
 
 
 def _is_confirmed(known: Knowledge, question: questions.Question, keys: set[str]) -> bool:
@@ -173,22 +192,21 @@ def _learn_newer(known: Knowledge, primitive: Mapping[str, Any]) -> None:
     kind, version = primitive[primitives.NAME], primitive[primitives.VERSION]
     data = primitive[primitives.DATA]
     key = key_of(kind, data) if kind in KEY_FIELDS else None
-    if key is None or not _versions_are_ours(known, primitive):
+    if key is None or known.versions.get(kind) != version:
         return
     unsaved = primitives.changed(primitive)
-    saved = {name: value for name, value in data.items() if name not in unsaved}
+    foreign = {name for name, value in data.items() if not _versions_are_ours(known, value)}
+    saved = {name: data[name] for name in data.keys() - unsaved - foreign}
     entity = known.entities.get(kind, key)
     if entity is None:
         _adopt(known, kind, key, version, saved)
-    elif not _is_older(saved, entity):
+    elif not _is_older(saved, entity) and not foreign & entity.view.keys():
         known.update(entity, saved)
 
 
-def _versions_are_ours(known: Knowledge, primitive: Mapping[str, Any]) -> bool:
+def _versions_are_ours(known: Knowledge, value: Any) -> bool:
     """Other services may be newer than we are; the centre's replies are in our versions."""
-    return all(
-        known.versions.get(name) == version for name, version in primitives.versions(primitive)
-    )
+    return all(known.versions.get(name) == version for name, version in primitives.versions(value))
 
 
 def _is_older(data: Mapping[str, Any], entity: Entity) -> bool:

@@ -159,8 +159,7 @@ def test_late_reply_does_not_go_back_in_time(centre: Centre, edge: Edge) -> None
         edge.snapshot.learn(message, reply, asked_at=asked_at)
         edge.linked = False
         assert by_uuid(edge, uuid).power_state == 4
-        with absent():
-            startup(edge)
+        assert [each.power_state for each in startup(edge)] == [4]
 
 
 def test_refused_write_makes_the_instance_unknown(centre: Centre, edge: Edge) -> None:
