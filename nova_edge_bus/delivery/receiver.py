@@ -19,7 +19,7 @@ from nova_edge_bus.delivery import streams
 from nova_edge_bus.protocol import messages
 
 HOLD_REPORT_AFTER = 1.0
-"""Seconds after which a sender is told that its delivery is still being worked on."""
+"""Seconds after which a sender is told that its delivery is still being worked on, at most."""
 REPLY_RETENTION = 120.0
 """Seconds for which the reply to a call is kept for a sender that asks again."""
 PARKED_RETENTION = 60.0
@@ -250,8 +250,8 @@ class Receiver:
                 self._report(items[first : first + MAX_NUMBERS], monitor=False)
 
     def _is_report_due(self, item: origins.Inbound, now: float) -> bool:
-        since = max(item.arrived + HOLD_REPORT_AFTER, item.reported + self._holding_interval)
-        return now >= since
+        first = item.arrived + min(HOLD_REPORT_AFTER, self._holding_interval)
+        return now >= max(first, item.reported + self._holding_interval)
 
     def _forget_reply(self, item: origins.Inbound) -> None:
         """Nobody asks for this reply any more; the call is still never made a second time."""
