@@ -169,6 +169,11 @@ class Sender:
             else:
                 self._unpark(self._ordering.record_ended(seq))
 
+    def has_shipped(self, seq: int) -> bool:
+        """Whether this entry may have arrived, so that it may be applied at any time."""
+        item = self._backlog.entry(seq)
+        return item is not None and item.may_have_arrived
+
     # What the other side says.
 
     def routes_changed(self, address: str) -> None:

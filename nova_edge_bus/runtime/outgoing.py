@@ -90,7 +90,8 @@ class Outgoing:
         if waiter is not None:
             self._waiting[(False, item.number)] = waiter
         self.sender.committed(item)
-        if absorbed is not None:
+        # One that has been shipped may still be applied, so this one waits for its reply.
+        if absorbed is not None and not self.sender.has_shipped(absorbed):
             self.ended([absorbed], item.key)
 
     def ended(self, seqs: list[int], address: str | None = None) -> None:

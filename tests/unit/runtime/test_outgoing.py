@@ -13,6 +13,7 @@ import pytest
 
 from nova_edge_bus import settings as settings_module
 from nova_edge_bus.delivery import directory as directory_module
+from nova_edge_bus.delivery import streams
 from nova_edge_bus.delivery import surroundings
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import slots
@@ -32,12 +33,14 @@ class _Links:
         self.directory = directory_module.Directory()
         self.directory.update("endpoint", ADDRESS, [CONSUMER])
         self.sent: list[bytes] = []
+        self.after: list[int] = []
 
     def has_room(self, endpoint: object) -> bool:
         return True
 
     def transmit(self, endpoint: object, message: Any) -> None:
         self.sent.append(message.body)
+        self.after.append(message.after)
 
     def lookup(self, address: str) -> None:
         pass
@@ -140,3 +143,27 @@ def test_outcomes_that_cannot_be_written_are_written_later(
             break
     assert told == ["an outcome"]
     assert len(attempts) >= 3
+
+
+@pytest.mark.parametrize("is_shipped", [True, False])
+def test_an_entry_that_stands_for_another_waits_for_it_once_that_has_been_shipped(
+    store: store_module.Store, is_shipped: bool
+) -> None:
+    links = _Links("here")
+    shipping = outgoing.Outgoing(links, store, surroundings.Limits(), own=True)
+    earlier, later = (
+        streams.Item(messages.Kind.RECORD, seq, ADDRESS, "group", body, pin=CONSUMER.inbox)
+        for seq, body in ((1, b"earlier"), (2, b"both"))
+    )
+    shipping.committed(earlier, None)
+    if is_shipped:
+        shipping.sender.ship(1.0)
+    shipping.committed(later, None, absorbed=1)
+    shipping.sender.ship(1.0)
+    if is_shipped:
+        assert (links.sent, links.after) == ([b"earlier", b"both"], [0, 1])
+        shipping.sender.replied(messages.Kind.RECORD, 1, messages.Status.OK, b"null")
+    else:
+        assert (links.sent, links.after) == ([b"both"], [0])
+    shipping.sender.replied(messages.Kind.RECORD, 2, messages.Status.OK, b"null")
+    assert shipping.sender.depth() == 0
