@@ -106,7 +106,7 @@ class Guard:
         if target is None:
             return self._failure(501, f"{received.method} needs a path of the service")
         request = await self._understand(received, target)
-        why = self._watch.out_of_reach
+        why = self._watch.out_of_reach and await self._watch.look_again()
         if why is not None:
             return self._instead(request, 503, f"out of reach: {why}")
         exchange = None

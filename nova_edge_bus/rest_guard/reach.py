@@ -15,6 +15,7 @@ from nova_edge_bus.rest_guard import settings as times
 
 _GROWTH = 1.5
 _SPREAD = 0.2
+_WANTED_SECONDS = 1.0
 
 
 class Reach:
@@ -35,6 +36,7 @@ class Reach:
         self._out_since: float | None = None
         self._pause = settings.probe_interval
         self._probe_at: float | None = now
+        self._failed_at = now
 
     @property
     def out_since(self) -> float | None:
@@ -76,6 +78,7 @@ class Reach:
         news = self._out_since is None
         if news:
             self._out_since = now
+        self._failed_at = now
         self._probe_at = now + self._pause * (1 + _SPREAD * (2 * self._jitter() - 1))
         self._pause = min(self._pause * _GROWTH, self._settings.probe_interval_max)
         return news
@@ -84,6 +87,17 @@ class Reach:
         """Have the upstream probed now, because it has ended a connection before the answer."""
         if self._out_since is None:
             self._probe_at = now
+
+    def wanted(self, now: float) -> bool:
+        """Note that a request is there for an upstream out of reach; tell whether to probe now.
+
+        The pause between probes grows in a long silence; the first request after it must not be
+        refused because of that. Not more often than once a second.
+        """
+        if self._out_since is None or now - self._failed_at < _WANTED_SECONDS:
+            return False
+        self._probe_at = now
+        return True
 
     def next_probe(self, owed_since: float | None) -> float | None:
         """When the next probe is due; None while nothing calls for one.

@@ -18,6 +18,9 @@ _log = logging.getLogger(__name__)
 
 _MAX_LINKED_DOCUMENTS = 8
 
+_PATIENCE_SECONDS = 0.5
+"""How long a request waits for the probe that it has caused: a round trip or two on a WAN."""
+
 
 class Exchange:
     """One request that waits for its upstream.
@@ -77,6 +80,8 @@ class Watch:
         self._exchanges: set[Exchange] = set()
         self._wake = asyncio.Event()
         self._wakes_by_itself = False
+        self._back = asyncio.Event()
+        self._back.set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._probe: asyncio.Task[None] | None = None
@@ -87,6 +92,18 @@ class Watch:
         """Why no request should wait for the upstream; None while it is in reach."""
         in_reach = self._reach.out_since is None and not self._finishing
         return None if in_reach else self._why
+
+    async def look_again(self) -> str | None:
+        """Why the upstream is out of reach, after a new probe if there was none of late.
+
+        What the bus brings right after a cut comes before the next probe would.
+        """
+        if self._probe is None and self._reach.wanted(time.monotonic()):
+            self._wake.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    await self._back.wait()
+        return self.out_of_reach
 
     @property
     def retry_after(self) -> int:
@@ -194,6 +211,7 @@ class Watch:
             self._note_lost(news, str(exc) or f"no answer from {self._upstream.netloc}")
             return
         lasted = self._reach.back(time.monotonic())
+        self._back.set()
         if lasted is not None:
             _log.info("upstream %s is back after %.1f s", self._upstream.name, lasted)
         if lasted is not None or self._learning is None:
@@ -229,5 +247,7 @@ class Watch:
         if not self._finishing:
             self._why = why
         self._wake.set()
+        if self._reach.out_since is not None:
+            self._back.clear()
         if news:
             _log.info("upstream %s is out of reach: %s", self._upstream.name, why)

@@ -156,3 +156,15 @@ def test_retry_after_is_when_the_next_probe_is_due() -> None:
     assert upstream.retry_after(10.0) == 3
     assert upstream.retry_after(11.5) == 2
     assert upstream.retry_after(20.0) == 1
+
+
+def test_a_request_has_an_upstream_out_of_reach_probed_once_a_second() -> None:
+    upstream = make()
+    assert not upstream.wanted(5.0), "it is in reach"
+    upstream.lost(10.0, 9.0, certain=True)
+    assert not upstream.wanted(10.9)
+    assert upstream.wanted(11.1)
+    assert upstream.next_probe(None) == 11.1
+    upstream.probe_failed(13.0, 11.1, certain=True)
+    assert not upstream.wanted(13.5)
+    assert upstream.wanted(14.1)
