@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import os
 import signal
 import time
@@ -19,6 +20,7 @@ from tests.driver.autonomy.roles import LINK_TIMEOUT
 from tests.driver.autonomy.roles import NOTICED
 from tests.driver.autonomy.roles import Conductor
 from tests.driver.autonomy.roles import Edge
+from tests.driver.autonomy.roles import changed
 from tests.driver.autonomy.roles import timed
 from tests.driver.conftest import MakeEndpoint
 from tests.driver.conftest import MakePeer
@@ -26,6 +28,7 @@ from tests.driver.conftest import RunProgram
 from tests.driver.peers import WAIT_SECONDS
 from tests.driver.peers import take
 from tests.nova import relay as relays
+from tests.nova.processes import wait_until
 from tests.unit.snapshot import centre as centres
 from tests.unit.snapshot import rows
 
@@ -52,6 +55,35 @@ def test_a_save_in_flight_falls_back_and_is_applied_once(
     edge.await_linked()
     assert conductor.saves("Instance", "power_state") == [4]
     assert edge.field(uuid) == 4
+
+
+def test_a_comparison_in_flight_falls_back_where_it_would_succeed(
+    edge: Edge,
+    conductor: Conductor,
+    relay: relays.Relay,
+    uuid: str,
+    callers: concurrent.futures.ThreadPoolExecutor,
+) -> None:
+    conductor.gate.clear()
+    known = edge.instance(uuid)
+    save = functools.partial(callers.submit, edge.act)
+    target = changed(known, {"task_state": "powering-off"})
+    saving = save(target, "save", expected_task_state=[None])
+    take(conductor.began, 1)
+    target = changed(known, {"task_state": "deleting"})
+    hopeless = save(target, "save", timeout=2 * NOTICED, expected_task_state=["rebooting"])
+    wait_until(lambda: edge.pending() == 2, WAIT_SECONDS, "both to be journaled")
+    relay.silence()
+    reply, took = timed(lambda: saving.result(WAIT_SECONDS))
+    assert took < NOTICED
+    assert reply == [{"obj_what_changed": []}, None]
+    # Whether the centre has refused the other one is not known, so it is not said.
+    with pytest.raises(oslo_messaging.MessagingTimeout):
+        hopeless.result(WAIT_SECONDS)
+    conductor.gate.set()
+    relay.resume()
+    edge.await_drained()
+    assert edge.field(uuid, "task_state") == "powering-off"
 
 
 def test_saves_while_cut_off_return_at_once_and_are_applied_in_order(
