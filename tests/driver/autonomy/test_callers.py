@@ -32,6 +32,8 @@ from tests.nova.processes import wait_until
 from tests.unit.snapshot import centre as centres
 from tests.unit.snapshot import rows
 
+CALLERS = 40
+
 
 def test_a_save_in_flight_falls_back_and_is_applied_once(
     edge: Edge,
@@ -84,6 +86,32 @@ def test_a_comparison_in_flight_falls_back_where_it_would_succeed(
     relay.resume()
     edge.await_drained()
     assert edge.field(uuid, "task_state") == "powering-off"
+
+
+def test_many_callers_in_flight_fall_back_together(
+    edge: Edge, conductor: Conductor, relay: relays.Relay, uuid: str
+) -> None:
+    known = edge.instance(uuid)
+    values = range(100, 100 + CALLERS)
+    conductor.gate.clear()
+    with concurrent.futures.ThreadPoolExecutor(CALLERS) as callers:
+        saving = [
+            callers.submit(edge.act, changed(known, {"power_state": value}), "save")
+            for value in values
+        ]
+        wait_until(lambda: edge.pending() == CALLERS, WAIT_SECONDS, "all to be journaled")
+        relay.silence()
+        done, took = timed(lambda: concurrent.futures.wait(saving, WAIT_SECONDS).done)
+    assert len(done) == CALLERS
+    assert took < 2 * NOTICED
+    assert [each.result() for each in saving] == [[{"obj_what_changed": []}, None]] * CALLERS
+    last = edge.field(uuid)
+    conductor.gate.set()
+    relay.resume()
+    edge.await_drained()
+    applied = conductor.saves("Instance", "power_state")
+    assert sorted(applied) == list(values)
+    assert applied[-1] == last == edge.field(uuid)
 
 
 def test_saves_while_cut_off_return_at_once_and_are_applied_in_order(
