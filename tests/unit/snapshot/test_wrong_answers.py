@@ -111,6 +111,7 @@ def test_an_audit_that_was_never_answered_frees_nothing(centre: Centre, edge: Ed
     _pci_device(centre, node.id, 0, rows.instance(centre).uuid)
     with over(edge):
         _devices(edge, node)
+        assert not objects.InstanceList.get_by_host(edge.context(), "other", expected_attrs=[])
         edge.linked = False
         tracker = _devices(edge, node)
         with absent():
