@@ -24,6 +24,8 @@ REPLY_RETENTION = 120.0
 """Seconds for which the reply to a call is kept for a sender that asks again."""
 PARKED_RETENTION = 60.0
 """Seconds for which a delivery is kept whose predecessor does not come."""
+PUT_OFF_SECONDS = 2.0
+"""How long a record rests that cannot be applied now; meanwhile it is reported as worked on."""
 IDLE_RETENTION = 600.0
 """Seconds after which a sender with nothing under way is forgotten."""
 IDLE_SWEEP = 60.0
@@ -82,6 +84,7 @@ class Receiver:
         self._active: dict[origins.Inbound, None] = {}
         self._answered: collections.OrderedDict[origins.Inbound, float]
         self._answered = collections.OrderedDict()
+        self._put_off: dict[origins.Inbound, float] = {}
         self._acks = acks.Acknowledgements()
         self._floors: dict[tuple[bytes, str], int] = {}
         self._fanouts: collections.OrderedDict[tuple[bytes, int], None] = collections.OrderedDict()
@@ -155,6 +158,10 @@ class Receiver:
         elif item.number >= origin.floor:
             self._answered[item] = self._now
 
+    def put_off(self, item: origins.Inbound) -> None:
+        """A record cannot be applied now, though it may be soon: its sender keeps it."""
+        self._put_off[item] = self._now + PUT_OFF_SECONDS
+
     def heartbeat(self, item: origins.Inbound) -> None:
         """The server still works on a monitored call."""
         self._report([item], monitor=True)
@@ -218,6 +225,10 @@ class Receiver:
         """Report on what takes long, and forget what is over; call it about once a second."""
         self._look_at_active(now)
         self._now = now
+        for item in [each for each, until in self._put_off.items() if now >= until]:
+            del self._put_off[item]
+            self._drop(self._origin(item), item)
+            self._refuse(item, messages.Refusal.BUSY, "it cannot be applied yet")
         while self._answered:
             item, since = next(iter(self._answered.items()))
             if now - since <= REPLY_RETENTION:

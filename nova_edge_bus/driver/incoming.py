@@ -12,6 +12,7 @@ from nova_edge_bus import concurrency
 from nova_edge_bus.cell import fencing
 from nova_edge_bus.cell import once
 from nova_edge_bus.cell import replies
+from nova_edge_bus.cell import transient
 from nova_edge_bus.delivery import origins
 from nova_edge_bus.driver import body
 from nova_edge_bus.protocol import messages
@@ -20,6 +21,7 @@ from nova_edge_bus.runtime import client as client_module
 LOG = logging.getLogger(__name__)
 
 _FOLDING = once.Folding()
+_PATIENCE = transient.Patience()
 
 
 class RpcIncoming(base.RpcIncomingMessage):
@@ -68,11 +70,28 @@ class RpcIncoming(base.RpcIncomingMessage):
             once.end()
             if failure is not None and _was_applied(applying):
                 reply, failure = replies.reply_to(self.message), None
+            if failure is not None and self._may_be_applied_later(failure):
+                self._client.put_off(self._item)
+                return
         if self._item.kind in (messages.Kind.REQUEST, messages.Kind.RECORD):
             status, packed = _pack(reply, failure)
         self._client.finish(self._item, int(status), packed)
         if applying is not None:
             _FOLDING.fold(applying, self._item.floor)
+
+    def _may_be_applied_later(self, failure: Any) -> bool:
+        """Whether nobody waits for the outcome, and the database's trouble may pass."""
+        if self._note is None or not transient.is_passing(failure[1]):
+            return False
+        lasts = _PATIENCE.lasts(self._item.origin, self._item.number)
+        LOG.warning(
+            "outbox=%s seq=%s cannot be applied%s: %s",
+            self._item.origin.hex(),
+            self._item.number,
+            " yet" if lasts else "",
+            failure[1],
+        )
+        return lasts
 
     def heartbeat(self) -> None:
         """The server still works on the message."""

@@ -159,6 +159,10 @@ class Client:
         """*item* has been handled, with this outcome."""
         self._runtime.call_soon(lambda: self._bus.incoming.finish(item, status, body))
 
+    def put_off(self, item: origins.Inbound) -> None:
+        """*item*, a record, cannot be applied now: it is shipped again a little later."""
+        self._runtime.call_soon(lambda: self._bus.incoming.receiver.put_off(item))
+
     def requeue(self, item: origins.Inbound) -> None:
         """*item* has not been handled: a listener of this process gets it again."""
         self._runtime.call_soon(lambda: self._bus.incoming.receiver.restore([item]))

@@ -10,6 +10,7 @@ from tests.unit.delivery.rigs import OUTBOX
 from tests.unit.delivery.rigs import TOPIC
 
 Refusal = messages.Refusal
+Refuse = messages.Refuse
 
 
 @pytest.fixture
@@ -40,6 +41,17 @@ def test_a_second_copy_is_not_dispatched(rig: rigs.ReceiverRig, kind: rigs.Kind)
     rig.said(messages.Reply)
     assert rig.deliver(kind, 1, via="e3") == []
     assert [each.body for each in rig.said(messages.Reply)] == [b"reply"]
+
+
+def test_a_record_that_is_put_off_stays_the_sender_s(rig: rigs.ReceiverRig) -> None:
+    (item,) = rig.record(1)
+    rig.receiver.put_off(item)
+    rig.wait(receiver.PUT_OFF_SECONDS / 2)
+    assert rig.said(Refuse) == []
+    rig.wait(receiver.PUT_OFF_SECONDS)
+    (refusal,) = rig.said(Refuse)
+    assert (refusal.code, refusal.numbers) == (Refusal.BUSY, [1])
+    assert len(rig.record(1)) == 1, "it is dispatched anew when it comes again"
 
 
 def test_the_answer_goes_to_the_process_that_asked_last(rig: rigs.ReceiverRig) -> None:
