@@ -25,8 +25,8 @@ from nova_edge_bus.snapshot import snapshot as snapshot_module
 
 LOG = concurrency.NativeLogger(__name__)
 
-DIGEST_SECONDS = 0.01
-"""How long one operation may take in what was heard, while nobody asks."""
+DIGEST_SECONDS = 0.002
+"""How long one operation may take in what was heard, while nobody asks: others stand still."""
 BACKLOG_BYTES = 4 << 20
 """Bytes heard and not taken in beyond which it is done in one go, so that memory stays bounded."""
 PAGE_RECORDS = 256

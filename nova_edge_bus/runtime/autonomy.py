@@ -18,6 +18,8 @@ LOOK_SECONDS = 0.25
 """Seconds between two looks at whether the destinations can be reached."""
 CATCHING_UP_SECONDS = 0.02
 """The same while one of them catches up, for commands wait until it has."""
+NEWS_SECONDS = 0.02
+"""The same while the keeper has not taken in what it heard: a little often, or callers feel it."""
 SAVE_SECONDS = 1.0
 """How often the snapshot is written down while something changes."""
 
@@ -120,6 +122,8 @@ class Autonomy:
             self._last[address] = state
             if state is states.State.LINKED and address in self._takers and self._prefetcher:
                 self._prefetcher.tick(address, now)
+        if self.keeper.has_news:
+            pause = min(pause, NEWS_SECONDS)
         self._look_at = now + pause
         self._tend(now)
 
