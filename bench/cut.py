@@ -21,6 +21,8 @@ from bench import processes
 from bench import report
 
 _PARTS = ("local", "outage", "upkeep")
+_LOCAL_SHARE = 0.25
+"""Of the seconds: what is saved while cut off stays in the journal, and few saves make a day."""
 _QUICK = {"cut": 8.0, "seconds": 0.2, "rounds": 2, "callers": [1, 4]}
 _FULL = {"cut": 90.0, "seconds": 20.0, "rounds": 10, "callers": [1, 8]}
 
@@ -33,7 +35,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     add("--cut", type=float, metavar="SECONDS", help="how long the link is silent (90)")
     add("--size", type=float, default=12.0, metavar="KIB", help="size of an instance (12)")
     add("--callers", type=_numbers, metavar="N,...", help="saving threads (1,8)")
-    add("--seconds", type=float, help="for each line of local and upkeep (20)")
+    add("--seconds", type=float, help="for each line of upkeep, a quarter for one of local (20)")
     add("--rounds", type=int, help="turns that the seconds are spread over (10)")
     add("--backends", default="rabbit,edge", help="of the outage (rabbit,edge)")
     add("--rabbit-url", default="rabbit://guest:guest@127.0.0.1:5672/", help="transport URL")
@@ -80,7 +82,7 @@ class _Run:
             self._size,
             parsed.callers,
             parsed.rounds,
-            parsed.seconds,
+            parsed.seconds * _LOCAL_SHARE,
         )
 
     def outage(self) -> list[outage.Outcome]:

@@ -15,6 +15,8 @@ from bench import processes
 from tests.nova import relay
 
 _KIND = "call-save"
+_JOURNAL_BYTES = 4 << 30
+"""Room for what no host writes in a day: nothing leaves the journal while it is measured."""
 _WARM_UP = 0.5
 """Seconds of reads while linked, so that the instances are known."""
 
@@ -85,7 +87,8 @@ def _cut_off(
     stack: contextlib.ExitStack, directory: pathlib.Path, options: dict[str, str], size: int
 ) -> processes.Worker:
     """A sender that knows its instances, and that it is cut off."""
-    bus = backends.EdgeBus(directory, {**options, "autonomy": "on"})
+    room = {"journal_max_bytes": str(_JOURNAL_BYTES)}
+    bus = backends.EdgeBus(directory, {**room, **options, "autonomy": "on"})
     bus.open()
     stack.callback(bus.close)
     receiver = processes.Worker("receiver", bus.name, directory / "local-receiver.log")
