@@ -120,7 +120,7 @@ def cut(stack: NovaStack, compute: Compute) -> Cut:
             _change_requests(stack, ids[role])
         compute.hypervisor.set_state(ids["powers off"], hypervisor.SHUTDOWN)
         Witness(compute).wait_for_turns(witness.REAPER, witness.AUDIT)
-        compute.process.kill()
+        assert stack.stop_compute(compute)
         restarted = Witness(compute)
         stack.start_compute(compute, expect_up=False)
         log_of_restart = restarted.log()

@@ -28,11 +28,15 @@ _TURN_SECONDS = 60
 
 
 class Entry(NamedTuple):
-    """One row of an outbox; `message` is None where the body has been dropped."""
+    """One row of an outbox; `message` is None where the body has been dropped.
+
+    `changed_at` is when it was written or settled, in whole seconds since the epoch.
+    """
 
     seq: int
     method: str
     state: schema.State
+    changed_at: int
     message: Mapping[str, Any] | None
 
     @property
@@ -93,12 +97,25 @@ def entries(compute: Compute) -> list[Entry]:
     for path in journal_directory(compute.state).glob("*.db"):
         query = f"file:{path}?mode=ro"
         with contextlib.closing(sqlite3.connect(query, uri=True)) as connection:
-            rows = connection.execute("SELECT seq, method, state, body FROM outbox ORDER BY seq")
+            rows = connection.execute(
+                "SELECT seq, method, state, changed_at, body FROM outbox ORDER BY seq"
+            )
             found += [
-                Entry(seq, method, schema.State(state), json.loads(body)[1] if body else None)
-                for seq, method, state, body in rows
+                Entry(seq, method, schema.State(state), at, json.loads(body)[1] if body else None)
+                for seq, method, state, at, body in rows
             ]
     return found
+
+
+def served(stack: NovaStack, method: str, since: float) -> list[dict[str, Any]]:
+    """Return the calls of a method that the only conductor has served, in order of their begin.
+
+    :param since: when the first may have begun, in seconds since the epoch
+    """
+    (conductor,) = stack.conductors
+    records = rpc_trace.read(stack.workdir / conductor.name / rpc_trace.FILE)
+    wanted = [each for each in records if each["method"] == method and each["at"] >= since]
+    return sorted(wanted, key=lambda each: float(each["at"]))
 
 
 def rows(stack: NovaStack, query: str, **parameters: Any) -> list[Mapping[str, Any]]:
