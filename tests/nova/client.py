@@ -53,6 +53,15 @@ class NovaClient:
             for each in self.services()
         )
 
+    def force_down(self, host: str, down: bool) -> None:
+        """Say that nova-compute on that host is fenced, whatever it reports; or take it back.
+
+        :raises requests.HTTPError: when it is taken back while the host has not yet destroyed the
+            guests that were evacuated from it (400)
+        """
+        (service,) = (each for each in self.services() if each["host"] == host)
+        self._call("PUT", f"/os-services/{service['id']}", {"forced_down": down})
+
     def hypervisors(self) -> list[dict[str, Any]]:
         """Return the hypervisors that the cells know."""
         hypervisors: list[dict[str, Any]] = self._call("GET", "/os-hypervisors")["hypervisors"]
@@ -136,6 +145,15 @@ class NovaClient:
         source = self.host_of(server_id)
         self.act(server_id, "os-migrateLive", {"host": host, "block_migration": "auto"})
         self.wait_for(server_id, "ACTIVE", where=lambda server: _host(server) != source)
+
+    def evacuate(self, server_id: str, host: str) -> None:
+        """Rebuild the server on another host, where it stays off, and wait until it is there."""
+        self.act(server_id, "evacuate", {"host": host})
+        self.wait_for(server_id, "SHUTOFF", where=lambda server: _host(server) == host)
+
+    def set_metadata(self, server_id: str, metadata: dict[str, str]) -> None:
+        """Add these keys to the server's metadata, or change them."""
+        self._call("POST", f"/servers/{server_id}/metadata", {"metadata": metadata})
 
     def delete(self, server_id: str) -> None:
         """Delete the server and wait until the API no longer knows it."""

@@ -7,7 +7,12 @@ import contextlib
 import pathlib
 import sqlite3
 
+from nova_edge_bus.journal import entries
+from nova_edge_bus.journal import journal
 from nova_edge_bus.journal import schema
+
+_MAX_BYTES = 1 << 30
+_MOST = 10_000
 
 
 def entries_written(directory: pathlib.Path) -> int:
@@ -22,6 +27,20 @@ def entries_pending(directory: pathlib.Path) -> int:
     """Return how many entries in a journal directory still wait for their outcome."""
     query = f"SELECT count(*) FROM outbox WHERE state = {int(schema.State.PENDING)}"
     return sum(_number(path, query) for path in directory.glob("*.db"))
+
+
+def settled(directory: pathlib.Path, outcome: entries.Outcome | None) -> list[entries.StoredEntry]:
+    """Return the entries in a journal directory that ended so (None: that are pending)."""
+    found = []
+    for path in sorted(directory.glob("*.db")):
+        with (
+            contextlib.closing(
+                journal.Journal.attach(path, max_bytes=_MAX_BYTES, retention=0, read_only=True)
+            ) as attached,
+            attached.transaction(),
+        ):
+            found += attached.outbox.settled.listing(outcome, limit=_MOST)
+    return found
 
 
 def _highest_seq(journal: pathlib.Path) -> int:
