@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+# How many test files run at a time; each may start a whole nova.
+WORKERS ?= 2
 SHELL_SCRIPTS := .ci/run $(wildcard devstack/*.sh devstack/lib/*)
 
 # Tests start console scripts and `python3 -m ...` by name.
@@ -29,7 +31,7 @@ venv: $(INSTALLED) ## Make .venv with everything installed, this checkout editab
 test: $(INSTALLED) ## Run the linters, build the documentation, run the tests
 	$(MAKE) lint
 	$(MAKE) docs
-	pytest
+	pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: lint
 lint: $(INSTALLED) ## Check style, types, layers, shell and release notes
