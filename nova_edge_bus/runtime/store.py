@@ -16,6 +16,7 @@ from nova_edge_bus import settings as settings_module
 from nova_edge_bus.autonomy import notes
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal as journal_module
+from nova_edge_bus.journal import quarantine
 from nova_edge_bus.journal import slots
 from nova_edge_bus.journal import writer
 from nova_edge_bus.runtime import combining
@@ -232,7 +233,7 @@ def _open(path: Any, settings: settings_module.Settings) -> journal_module.Journ
     try:
         return open_journal()
     except errors.JournalCorrupt as error:
-        aside = journal_module.quarantine(path)
+        aside = quarantine.quarantine(path)
         LOG.error("%s; it was moved to %s and a new journal begun", error, aside)
         return open_journal()
 

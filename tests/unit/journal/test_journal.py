@@ -15,6 +15,7 @@ import pytest
 from nova_edge_bus import errors
 from nova_edge_bus.journal import database
 from nova_edge_bus.journal import journal
+from nova_edge_bus.journal import quarantine
 from nova_edge_bus.journal import schema
 from tests.unit.journal import make
 
@@ -232,7 +233,7 @@ def test_a_corrupt_journal_can_be_set_aside(path: pathlib.Path) -> None:
         old_id = it.outbox_id
     damaged = path.read_bytes()
     path.with_name(path.name + "-wal").write_bytes(b"the WAL")
-    aside = journal.quarantine(path)
+    aside = quarantine.quarantine(path)
     assert aside.startswith(f"{path}.corrupt-")
     assert pathlib.Path(aside).read_bytes() == damaged
     assert pathlib.Path(aside + "-wal").read_bytes() == b"the WAL"
@@ -245,14 +246,14 @@ def test_two_corrupt_journals_within_a_second(path: pathlib.Path) -> None:
     names = set()
     for number in range(3):
         path.write_bytes(bytes([number]))
-        names.add(journal.quarantine(path))
+        names.add(quarantine.quarantine(path))
     contents = {pathlib.Path(name).read_bytes() for name in names}
     assert contents == {b"\x00", b"\x01", b"\x02"}
 
 
 def test_what_is_not_there_cannot_be_set_aside(path: pathlib.Path) -> None:
     with pytest.raises(errors.JournalError, match="there is no such file"):
-        journal.quarantine(path)
+        quarantine.quarantine(path)
 
 
 # Beside the owner

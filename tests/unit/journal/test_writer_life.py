@@ -9,6 +9,7 @@ import pytest
 
 from nova_edge_bus import errors
 from nova_edge_bus.journal import journal
+from nova_edge_bus.journal import quarantine
 from nova_edge_bus.journal import writer as writer_module
 from tests.unit.journal import make
 
@@ -34,7 +35,7 @@ def test_whoever_opens_may_set_a_corrupt_journal_aside(path: pathlib.Path) -> No
         try:
             return journal.Journal.open(path, max_bytes=make.QUOTA, retention=1)
         except errors.JournalCorrupt:
-            journal.quarantine(path)
+            quarantine.quarantine(path)
             return journal.Journal.open(path, max_bytes=make.QUOTA, retention=1)
 
     writer = make.Writer(open_journal)
