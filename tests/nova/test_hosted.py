@@ -31,7 +31,7 @@ from tests.nova.stack import NovaStack
 
 pytestmark = [pytest.mark.nova, pytest.mark.slow, pytest.mark.timeout(600)]
 
-KILLS = 3
+KILLS = 4
 WORKERS = 2
 USERS = 3
 _LISTENING = "0A"
@@ -43,8 +43,9 @@ _REPLY_SECONDS = 1.0
 def test_the_hosting_worker_may_end_at_any_time(tmp_path: pathlib.Path) -> None:
     """Neither the computes nor the users see more of it than a pause.
 
-    Servers are booted before: what a worker does itself, such as the scheduling of a server, ends
-    with it on any bus.
+    Some kills come in the midst of calls, others at any moment, also between a commit and its
+    answer. Servers are booted before: what a worker does itself, such as the scheduling of a
+    server, ends with it on any bus.
     """
     bus = HostedBus()
     with NovaStack(tmp_path, bus, conductor_workers=WORKERS) as stack:
@@ -52,10 +53,14 @@ def test_the_hosting_worker_may_end_at_any_time(tmp_path: pathlib.Path) -> None:
         servers = _boot(stack.client, USERS)
         killed_at = []
         with Load(stack.api_url, USERS, life=functools.partial(_stop_and_start, servers)) as load:
-            for _ in range(KILLS):
-                with _calls_held(stack):
-                    killed_at.append(time.time())
+            for number in range(KILLS):
+                if number % 2:
+                    time.sleep(random.random())
                     _kill_hosting_worker(conductor, bus.addresses[0])
+                else:
+                    with _calls_held(stack):
+                        killed_at.append(time.time())
+                        _kill_hosting_worker(conductor, bus.addresses[0])
                 _await_workers(conductor, bus.addresses[0])
                 _await_lives(load, USERS)
             worker = _hosting_worker(conductor, bus.addresses[0])
@@ -93,8 +98,7 @@ def _stop_and_start(servers: queue.SimpleQueue[str], client: NovaClient) -> None
 def _calls_held(stack: NovaStack) -> Iterator[None]:
     """Let nobody write to the cell's database, while computes wait for the conductor to do so.
 
-    What was applied before has its reply long since. Without this a worker could be killed
-    between the two, and a save that expects the state before it would not be applied twice.
+    So that a worker is killed in the midst of its work, which a moment taken at random may miss.
     """
     path = stack.databases.url("nova_cell1").removeprefix("sqlite:///")
     connection = sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None)
