@@ -43,6 +43,11 @@ def pack(parts: Request) -> bytes:
     return json.dumps(whole).encode()
 
 
+def noted(body: bytes, note: dict[str, Any]) -> bytes:
+    """Add a note to a body that has none, without taking it apart."""
+    return body.rstrip()[:-1] + b", " + json.dumps(note).encode() + b"]"
+
+
 def reply(outcome: outcomes.Answer | outcomes.Failure) -> tuple[int, bytes]:
     """The status and the body of the reply that the centre would have sent.
 

@@ -105,9 +105,12 @@ class LocalWrite:
         if self._candidates is not None:
             self._key = merging.key(request)
             earlier = self._candidates.get(self._key) if self._key else None
-        if earlier is not None:
+        if earlier is None:
+            body = bodies.noted(self._entry.body, request.note or {})
+        else:
             request = merging.merged(earlier.request, request)
-        return dataclasses.replace(self._entry, body=bodies.pack(request)), request, earlier
+            body = bodies.pack(request)
+        return dataclasses.replace(self._entry, body=body), request, earlier
 
     def _absorb(self, journal: journal_module.Journal, earlier: Mergeable, seq: int) -> bool:
         """Settle the earlier entry, unless it has been applied meanwhile."""

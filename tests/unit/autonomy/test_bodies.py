@@ -31,6 +31,8 @@ def test_a_note_travels_with_the_body() -> None:
     request = bodies.Request({}, {"method": "ping"}, {"instance_host": "edge-1"})
     assert bodies.request(bodies.pack(request)) == request
     assert driver_body.unpack(bodies.pack(request))[2] == request.note
+    plain = driver_body.pack(request.context, request.message)
+    assert bodies.request(bodies.noted(plain, {"instance_host": "edge-1"})) == request
 
 
 @pytest.mark.parametrize(
