@@ -27,11 +27,13 @@ STOPPED = "crashes, and is stopped by a user"
 DELETED = "crashes, and is deleted while the service counts as up"
 REMOVED = "crashes, and is deleted while the service is down"
 EVACUATED = "crashes, and is evacuated"
+LOST = "is lost while it is being paused, and is evacuated"
 SUSPENDED = "is being suspended, and gets metadata from a user"
 RESET = "is being paused, and is reset by an administrator"
 OTHER = "pauses, and nobody touches it"
 CRASHING = (STOPPED, DELETED, REMOVED, EVACUATED)
-ROLES = (*CRASHING, SUSPENDED, RESET, OTHER)
+IN_OPERATION = ((SUSPENDED, "suspend"), (RESET, "pause"), (LOST, "pause"))
+ROLES = (*CRASHING, SUSPENDED, RESET, LOST, OTHER)
 
 BY_USER = {"owner": "a user"}
 BY_CENTRE = ("image_hw_disk_bus", "virtio")
@@ -146,6 +148,7 @@ class _Run:
             for role in CRASHING:
                 guests.set_state(self._ids[role], hypervisor.CRASHED)
             guests.set_state(self._ids[OTHER], hypervisor.PAUSED)
+            guests.undefine(self._ids[LOST])
             self._act_while_up()
             wait_until(lambda: " is cut off: " in seen.log(), _SECONDS, "the cut to be noticed")
             self._act_while_down()
@@ -165,7 +168,7 @@ class _Run:
     def _begin_operations(self) -> None:
         slow = {"suspend": _OPERATION_SECONDS, "pause": _OPERATION_SECONDS}
         self._compute.hypervisor.slow_down(**slow)
-        for role, action in ((SUSPENDED, "suspend"), (RESET, "pause")):
+        for role, action in IN_OPERATION:
             self._client.act(self._ids[role], action)
             event = f"compute_{action}_instance"
             wait_until(
@@ -197,8 +200,9 @@ class _Run:
         """What an operator does who takes the host for lost."""
         self._client.force_down(self._compute.host, True)
         self._client.delete(self._ids[REMOVED])
-        self._client.evacuate(self._ids[EVACUATED], self._refuge.host)
-        self._client.start(self._ids[EVACUATED])
+        for role in (EVACUATED, LOST):
+            self._client.evacuate(self._ids[role], self._refuge.host)
+            self._client.start(self._ids[role])
 
     def _edge_is_through(self) -> bool:
         """Whether nova-compute has stopped what crashed, and has ended what was under way."""
@@ -207,7 +211,7 @@ class _Run:
             for each in written(self._compute, self._after)
             if each.name.startswith("InstanceActionEvent.event_finish")
         }
-        roles = (*CRASHING, SUSPENDED, RESET)
+        roles = (*CRASHING, *(role for role, _ in IN_OPERATION))
         saved = {each.server_id for each in written(self._compute, self._after)}
         return finished >= {self._ids[role] for role in roles} and self._ids[OTHER] in saved
 
