@@ -33,6 +33,7 @@ _ANSWERED_SECONDS = 8
 """Longer than it takes to notice a cut, and shorter than any call's own time-out."""
 _PING_SECONDS = 40
 _ROLES = ("kept", "paused", "restless", "powers off", "deleted")
+_DELETED_QUERY = "InstanceList.get_by_filters"
 _CENTRAL_REQUESTS = '{"changed": "by the centre"}'
 
 
@@ -163,7 +164,7 @@ def test_the_reaper_destroys_what_the_centre_deleted_and_no_other_guest(cut: Cut
         "powers off": hypervisor.SHUTDOWN,
     }
     reaped = re.compile(r"\[instance: (\S+)\] Destroying instance with name label")
-    assert not reaped.search(cut.log_before_heal)
+    assert reaped.findall(cut.log_before_heal) == []
     assert set(reaped.findall(cut.in_cut.log())) == {cut.ids["deleted"]}
 
 
@@ -171,9 +172,6 @@ def test_the_reaper_is_answered_in_the_cut(cut: Cut) -> None:
     asked = [each for each in cut.rpcs_before_heal if each["method"] == _DELETED_QUERY]
     assert len(asked) >= 2
     assert not [each for each in asked if each["error"]]
-
-
-_DELETED_QUERY = "InstanceList.get_by_filters"
 
 
 def test_the_audit_frees_nothing(cut: Cut) -> None:
@@ -193,13 +191,12 @@ def test_the_centre_keeps_the_usage_of_the_guests_that_it_has(stack: NovaStack, 
 def test_no_node_is_dropped_or_destroyed(stack: NovaStack, cut: Cut) -> None:
     assert _identities(_central(stack)["nodes"]) == _identities(cut.before["nodes"])
     assert not cut.in_cut.methods("call") & {"ComputeNode.destroy", "ComputeNode.create"}
-    for complaint in ("No compute node record", "orphan compute node"):
-        assert complaint not in cut.in_cut.log()
+    assert not _found(cut.in_cut.log(), "No compute node record", "orphan compute node")
 
 
 def test_a_service_with_guests_starts_in_the_cut(stack: NovaStack, cut: Cut) -> None:
     """Told that it were new, it would refuse to start: the fixture has seen it serve."""
-    assert "Join ServiceGroup membership" in cut.log_of_restart
+    assert _found(cut.log_of_restart, "Join ServiceGroup membership")
     assert _central(stack)["services"] == cut.before["services"]
     assert "Service.create" not in cut.restarted.methods("call")
 
@@ -215,15 +212,15 @@ def test_what_was_not_asked_for_is_not_written_back(stack: NovaStack, cut: Cut) 
 
 def test_a_start_in_the_cut_does_nothing_to_the_guests(cut: Cut) -> None:
     """Neither what was under way once, nor the power state of a guest that is off by now."""
-    for complaint in (
+    assert not _found(
+        cut.log_of_restart,
         "transitional state",
         "Rebooting instance after nova-compute restart",
         "Service started deleting",
         "ERROR state",
         "does not exist on this hypervisor",
-    ):
-        assert complaint not in cut.log_of_restart
-    assert "Current state is 4, state in DB is 4" in cut.log_of_restart
+    )
+    assert _found(cut.log_of_restart, "Current state is 4, state in DB is 4")
     assert cut.statuses == {
         "kept": "ACTIVE",
         "paused": "PAUSED",
@@ -260,3 +257,8 @@ def test_a_compute_that_was_told_nothing_waits(
 
 def _identities(nodes: list[Mapping[str, Any]]) -> set[tuple[Any, ...]]:
     return {(each["id"], each["uuid"], each["deleted"]) for each in nodes}
+
+
+def _found(log: str, *texts: str) -> list[str]:
+    """Return those of the texts that are in the log, which is too long to be shown."""
+    return [each for each in texts if each in log]
