@@ -34,7 +34,7 @@ _CUT_SECONDS = 22
 _LONG_SECONDS = 180
 _SETTLED_SECONDS = 60
 _NOTICED_SECONDS = 30
-_BREAK_SECONDS = 8
+_BREAK_SECONDS = 4
 _ANSWERED_SECONDS = 8
 """Longer than it takes to notice a cut, and shorter than any call's own time-out."""
 _IN_FLIGHT = (site_cut.BEING_STOPPED, site_cut.BEING_REBOOTED)
