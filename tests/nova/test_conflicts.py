@@ -26,8 +26,11 @@ from tests.nova.timeline import CentralState
 pytestmark = [pytest.mark.nova, pytest.mark.slow, pytest.mark.timeout(300)]
 
 _SECONDS = 60
-_HELD_SECONDS = 2.0
-"""How long nobody may write to the cell's database: less than nova's own patience with SQLite."""
+_HELD_SECONDS = 10
+_ENTRIES_BYTES = 1000
+"""More than it takes to dial, and less than the entries of six crashes, compressed."""
+_PASSED_ON_SECONDS = 0.5
+"""From the endpoint to the conductors, which then wait for the database."""
 _LOCK_SECONDS = 30
 _CRASHING = tuple(f"crashes-{number}" for number in range(6))
 _DONE = (entries.Outcome.APPLIED, entries.Outcome.MERGED)
@@ -174,8 +177,12 @@ def test_a_lost_answer_is_not_taken_for_a_conflict(
         wait_until(lambda: _finished(compute, after) >= set(ids.values()), _SECONDS, "the edge")
         held = contextlib.ExitStack()
         held.enter_context(_database_held(stack))
+        before = compute.relay.traffic
     with held:
-        time.sleep(_HELD_SECONDS)
+        wait_until(
+            lambda: (compute.relay.traffic - before).up > _ENTRIES_BYTES, _HELD_SECONDS, "entries"
+        )
+        time.sleep(_PASSED_ON_SECONDS)
         for endpoint in bus.processes:
             endpoint.freeze()
     _await_commits(stack)
