@@ -36,6 +36,10 @@ _OF_INSTANCE = frozenset(
 _ENDS_WITH_IT = frozenset({"Instance", "InstanceInfoCache", "InstanceFault"})
 """Those that nothing is written to after the instance is deleted."""
 
+_END_OF_PORTS = ("VirtualInterface", "delete_by_instance_uuid")
+"""The one class method that changes rows of these objects."""
+_UUID = "instance_uuid"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fence:
@@ -75,12 +79,24 @@ def fence_of(message: Mapping[str, Any], note: Mapping[str, Any] | None) -> Fenc
 
     :param note: what the edge knew; None for what was not answered there
     """
-    if note is None or "instance_host" not in note or message.get("method") != "object_action":
+    if note is None or "instance_host" not in note:
         return None
-    target = (message.get("args") or {}).get("objinst") or {}
-    name = str(target.get("nova_object.name"))
-    data = target.get("nova_object.data") or {}
-    instance = data.get("uuid") if name == "Instance" else data.get("instance_uuid")
+    name, instance = _subject(message)
     if name not in _OF_INSTANCE or not instance:
         return None
     return Fence(str(instance), note["instance_host"], name not in _ENDS_WITH_IT)
+
+
+def _subject(message: Mapping[str, Any]) -> tuple[str, Any]:
+    """The object that a write is made by, and the instance that it speaks of."""
+    arguments = message.get("args") or {}
+    if message.get("method") == "object_class_action_versions":
+        name = str(arguments.get("objname"))
+        if (name, arguments.get("objmethod")) != _END_OF_PORTS:
+            return name, None
+        positional = arguments.get("args") or ((arguments.get("kwargs") or {}).get(_UUID),)
+        return name, positional[0]
+    target = arguments.get("objinst") or {}
+    name = str(target.get("nova_object.name"))
+    data = target.get("nova_object.data") or {}
+    return name, data.get("uuid" if name == "Instance" else _UUID)

@@ -92,6 +92,10 @@ class Backlog:
         item = self._entries.get(number)
         return item if item is not None and item.kind == kind else None
 
+    def going_last(self) -> list[streams.Item]:
+        """The entries held that go last."""
+        return [item for item in self._entries.values() if item.goes_last]
+
     def entries_in(self, ranges: Iterable[tuple[int, int]]) -> list[streams.Item]:
         """The entries held whose seqs lie in these ranges, both ends included."""
         found: list[streams.Item] = []

@@ -11,7 +11,8 @@ The rules, with their reasons:
 - what goes to a listener of this very process waits for none of that: it reads what we have
   written, applied or not;
 - a record that goes last waits for all older records, of whatever group: the heartbeat of a host
-  must not say that it is up while the rest of what it has to say is still on its way;
+  must not say that it is up while the rest of what it has to say is still on its way; after a cut,
+  one that was made before the cut waits for what was written during it as well;
 - nothing waits for a command to another address: that one may be cut off for hours.
 """
 
@@ -46,6 +47,8 @@ class Ordering:
         self._groups: dict[str, _Group] = {}
         self._group_of: dict[int, str] = {}
         self._records: list[int] = []
+        self.after_all = False
+        """Whether what goes last waits for the records of all other groups, older or not."""
         self._last: list[streams.Item] = []
 
     def register_record(self, seq: int, group: str) -> None:
@@ -80,11 +83,20 @@ class Ordering:
         return not item.held_by
 
     def _enter_record(self, item: streams.Item) -> bool:
-        if not item.goes_last or not _last_before(self._records, item.number):
+        if not item.goes_last or not self._comes_too_early(item):
             return True
         item.state = streams.State.PARKED
         self._last.append(item)
         return False
+
+    def _comes_too_early(self, item: streams.Item) -> bool:
+        """Whether a record that goes last has to wait. Within a group, the older one is first."""
+        if _last_before(self._records, item.number):
+            return True
+        if not self.after_all:
+            return False
+        group = self._groups.get(item.group)
+        return len(self._records) > (len(group.records) if group is not None else 1)
 
     def leave(self, item: streams.Item) -> list[streams.Item]:
         """*item* is settled; return the parked items that are free now, oldest first."""
@@ -104,12 +116,11 @@ class Ordering:
         """A record, in memory or on disk, is settled; return what is free now, oldest first."""
         _remove(self._records, seq)
         name = self._group_of.pop(seq, "")
-        free = self._release_last()
         group = self._groups.get(name)
-        if group is not None:
-            _remove(group.records, seq)
-            free += self._release(name, group)
-        return free
+        if group is None:
+            return self.release_last()
+        _remove(group.records, seq)
+        return self.release_last() + self._release(name, group)
 
     def unpark(self, item: streams.Item) -> bool:
         """Let *item* go although records of its group are not settled; False if it was free."""
@@ -125,8 +136,9 @@ class Ordering:
         group = self._groups.get(name)
         return group.records[0] if group and group.records else 0
 
-    def _release_last(self) -> list[streams.Item]:
-        free = [each for each in self._last if not _last_before(self._records, each.number)]
+    def release_last(self) -> list[streams.Item]:
+        """Return what goes last and does not have to wait any more."""
+        free = [each for each in self._last if not self._comes_too_early(each)]
         if free:
             self._last = [each for each in self._last if each not in free]
         return [each for each in free if each.state is streams.State.PARKED]

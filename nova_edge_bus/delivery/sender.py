@@ -100,6 +100,20 @@ class Sender:
         """Make an unjournaled call."""
         self._hold(item)
 
+    def hold_back(self, *, until_all_is_done: bool) -> None:
+        """What goes last goes after all that there is, or only after what is older than it.
+
+        The former is for the time of a cut and after it: a heartbeat from before the cut must not
+        be the first to arrive.
+        """
+        self._ordering.after_all = until_all_is_done
+        if not until_all_is_done:
+            self._unpark(self._ordering.release_last())
+            return
+        self._take_back(
+            item for item in self._backlog.going_last() if item.state is streams.State.IN_FLIGHT
+        )
+
     def amended(self, seq: int, body: bytes) -> None:
         """An entry has another body in the journal; it has it when it is shipped again."""
         item = self._backlog.entry(seq)

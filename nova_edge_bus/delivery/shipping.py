@@ -113,6 +113,9 @@ class Shipper:
         While a consumer is being written down for one entry of a stream, later ones wait: they
         would overtake it.
         """
+        if item.goes_last and not self._ordering.enter(item):
+            # It came into line before what it has to wait for was written.
+            return True
         if self._is_to_be_copied(stream, item):
             self._pause(stream, item)
             self._port.expand(item, self._directory.pools(stream.address))

@@ -85,6 +85,7 @@ class Bus:
                 lambda item, moment: self.own.call(item, None, moment),
                 lambda number: self.own.abandon(messages.Kind.REQUEST, number),
             )
+        self.own.sender.hold_back(until_all_is_done=self._holding)
         self._outgoing: dict[bytes, outgoing.Outgoing] = {store.outbox_id: self.own}
         self.incoming = incoming.Incoming(
             self,
@@ -280,6 +281,7 @@ class Bus:
         if autonomy.holds_commands == self._holding:
             return
         self._holding = autonomy.holds_commands
+        self.own.sender.hold_back(until_all_is_done=self._holding)
         for number, listener in self._listeners.items():
             self._queue_on_all(
                 messages.Unlisten(number) if self._holding else listener.announcement

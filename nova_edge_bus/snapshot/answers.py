@@ -38,6 +38,8 @@ def _field(known: Knowledge, question: questions.FieldQuestion) -> Answer | None
     if entity is None or entity.destroyed:
         return None
     value = entity.view.get(question.field)
+    if value is None and question.null_found and question.field in entity.view:
+        return Answer(None)
     # Where the field is null, the centre raises an exception of its own.
     return Answer(value) if primitives.is_object(value) else None
 

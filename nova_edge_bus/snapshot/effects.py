@@ -33,13 +33,15 @@ _DESTROYERS = frozenset({"destroy", "delete"})
 _OF_INSTANCE = ("BlockDeviceMapping", "Migration", "VirtualInterface")
 """Kinds whose rows nova deletes together with their instance."""
 
+_END_OF_PORTS = ("VirtualInterface", "delete_by_instance_uuid")
+"""The one class method that changes rows of an instance other than those of its history."""
+
 
 def writes_of(seq: int, call: calls.Call, known: Entities) -> list[Write]:
     """Return what a write does, object by object; the one it is called on comes first."""
     if call.target is None:
-        if (call.name, call.method) == ("VirtualInterface", "delete_by_instance_uuid"):
-            asked = call.bound("instance_uuid") or {}
-            return _destroyed(seq, ("VirtualInterface",), asked.get("instance_uuid"), known)
+        if (call.name, call.method) == _END_OF_PORTS:
+            return _destroyed(seq, ("VirtualInterface",), _instance_of(call), known)
         return []
     if call.name == "InstanceInfoCache":
         return _info_cache_saved(seq, call.target, call.data.get("instance_uuid"))
@@ -71,7 +73,7 @@ def before(call: calls.Call, known: Entities, seq: int) -> dict[str, Any]:
 
     :param seq: the write's own, where it has one already
     """
-    uuid = call.data.get("uuid") if call.name == "Instance" else call.data.get("instance_uuid")
+    uuid = _instance_of(call)
     entity = known.get("Instance", str(uuid)) if uuid else None
     view = {} if entity is None else entity.view_before(seq)
     if "host" not in view:
@@ -87,6 +89,13 @@ def before(call: calls.Call, known: Entities, seq: int) -> dict[str, Any]:
         if base:
             found["base"] = base
     return found
+
+
+def _instance_of(call: calls.Call) -> Any:
+    """The uuid of the instance that a write is about, None when it is about none."""
+    if (call.name, call.method) == _END_OF_PORTS:
+        return (call.bound("instance_uuid") or {}).get("instance_uuid")
+    return call.data.get("uuid" if call.name == "Instance" else "instance_uuid")
 
 
 def news_in(updates: Mapping[str, Any], write: Write) -> dict[str, Any]:

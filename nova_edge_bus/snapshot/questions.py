@@ -41,10 +41,14 @@ class Question:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FieldQuestion:
-    """A read of what is also a field of a known instance."""
+    """A read of what is also a field of a known instance.
+
+    ``null_found`` tells that the centre's answer for a null is null, and no exception.
+    """
 
     instance: str
     field: str
+    null_found: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -51,9 +51,9 @@ def _listed(kind: str, field: str, argument: str, *, can_be_empty: bool = True) 
     return rule
 
 
-def _field(name: str, argument: str = "instance_uuid") -> Rule:
+def _field(name: str, argument: str = "instance_uuid", *, null_found: bool = False) -> Rule:
     def rule(asked: Arguments, scope: calls.Scope) -> FieldQuestion:
-        return FieldQuestion(asked[argument], name)
+        return FieldQuestion(asked[argument], name, null_found)
 
     return rule
 
@@ -212,7 +212,10 @@ RULES: dict[tuple[str, str], tuple[tuple[str, ...], Rule]] = {
         _field("migration_context"),
     ),
     ("TrustedCerts", "get_by_instance_uuid"): (("instance_uuid",), _field("trusted_certs")),
-    ("ResourceList", "get_by_instance_uuid"): (("instance_uuid",), _field("resources")),
+    ("ResourceList", "get_by_instance_uuid"): (
+        ("instance_uuid",),
+        _field("resources", null_found=True),
+    ),
     ("TagList", "get_by_resource_id"): (("resource_id",), _field("tags")),
 }
 """Parameter names and rule of each read, by class and method."""

@@ -87,6 +87,13 @@ def network(instance: Any) -> applying.Entry:
     return entries[0]
 
 
+def end_of_ports(instance: Any) -> applying.Entry:
+    (entry,) = applying.written(
+        lambda: objects.VirtualInterface.delete_by_instance_uuid(instance._context, instance.uuid)
+    )
+    return entry
+
+
 def power_state(centre: Centre, uuid: str) -> Any:
     with direct():
         return objects.Instance.get_by_uuid(centre.context(read_deleted="yes"), uuid).power_state
@@ -103,7 +110,7 @@ def test_what_was_written_lands_where_nothing_has_changed(centre: Centre, instan
     assert power_state(centre, instance.uuid) == 4
 
 
-@pytest.mark.parametrize("write", [save, fault, network])
+@pytest.mark.parametrize("write", [save, fault, network, end_of_ports])
 def test_nothing_lands_on_an_evacuated_instance(
     centre: Centre, instance: Any, write: Callable[[Any], applying.Entry]
 ) -> None:

@@ -238,6 +238,35 @@ def test_a_record_that_goes_last_waits_for_all_older_ones() -> None:
     assert [each.number for each in rig.ship()] == [heartbeat.number]
 
 
+def test_a_heartbeat_from_before_a_cut_goes_after_what_was_written_during_it() -> None:
+    rig = ready(A)
+    before = rig.record("host", goes_last=True)
+    assert [each.number for each in rig.ship()] == [before.number]
+    rig.endpoint_down()
+    rig.sender.hold_back(until_all_is_done=True)
+    during = rig.record("g")
+    newer = rig.record("host", goes_last=True)
+    own = rig.record("host")
+    rig.routes(A)
+    assert [each.number for each in rig.ship()] == [during.number]
+    rig.applied(during)
+    assert [each.number for each in rig.ship()] == [before.number]
+    rig.applied(before)
+    assert [each.number for each in rig.ship()] == [newer.number, own.number]
+
+
+def test_a_heartbeat_does_not_wait_for_younger_records_while_linked() -> None:
+    rig = ready(A)
+    rig.sender.hold_back(until_all_is_done=True)
+    heartbeat = rig.record("host", goes_last=True)
+    younger = rig.record("g")
+    sent = [each.number for each in rig.ship()]
+    assert heartbeat.number not in sent
+    rig.sender.hold_back(until_all_is_done=False)
+    assert [each.number for each in rig.ship()] == [heartbeat.number]
+    assert younger.number in sent
+
+
 def test_older_records_on_disk_hold_what_goes_last_as_well() -> None:
     rig = rigs.SenderRig()
     rig.sender.restore([(1, "g"), (2, "")], [])

@@ -333,3 +333,22 @@ def test_departed_instance_is_not_relied_on(centre: Centre, edge: Edge) -> None:
             by_uuid(edge, uuid)
         with absent():
             startup(edge)
+
+
+def test_resources_that_are_null_are_null(centre: Centre, edge: Edge) -> None:
+    """The end of a guest loads them, and must not wait for the link."""
+    uuid = rows.instance(centre).uuid
+    with over(edge):
+        assert by_uuid(edge, uuid, "resources").resources is None
+        expected = objects.ResourceList.get_by_instance_uuid(edge.context(), uuid)
+        edge.linked = False
+        assert objects.ResourceList.get_by_instance_uuid(edge.context(), uuid) is expected is None
+
+
+def test_resources_that_were_never_read_are_absent(centre: Centre, edge: Edge) -> None:
+    uuid = rows.instance(centre).uuid
+    with over(edge):
+        by_uuid(edge, uuid)
+        edge.linked = False
+        with absent():
+            objects.ResourceList.get_by_instance_uuid(edge.context(), uuid)

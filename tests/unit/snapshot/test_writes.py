@@ -302,3 +302,18 @@ def test_a_write_in_flight_is_compared_with_what_was_before_it(centre: Centre, e
     message = edge.messages[-1]
     assert isinstance(edge.snapshot.answer_write(message), Failure)
     assert isinstance(edge.snapshot.answer_write(message, before=seq), Answer)
+
+
+def test_a_write_is_noted_with_the_host_of_its_instance(centre: Centre, edge: Edge) -> None:
+    uuid = rows.instance(centre, task_state=None).uuid
+    with over(edge):
+        startup(edge)
+        edge.linked = False
+        instance = by_uuid(edge, uuid)
+        instance.power_state = 4
+        instance.save()
+        save = edge.messages[-1]
+        objects.VirtualInterface.delete_by_instance_uuid(edge.context(), uuid)
+        end_of_ports = edge.messages[-1]
+    for message in (save, end_of_ports):
+        assert edge.snapshot.before(message) == {"instance_host": HOST}
