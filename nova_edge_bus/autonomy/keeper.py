@@ -127,16 +127,19 @@ class Keeper:
 
     def load(self, journal: journal_module.Journal) -> None:
         """Take up what the last life kept, and what it wrote after it last kept it."""
-        rows = dict(journal.kept.read())
-        watermark = rows.pop(_WATERMARK, None)
+        found = dict(journal.kept.read())
+        rows = {key: body for key, body in found.items() if body is not None}
         try:
+            if len(rows) < len(found):
+                raise ValueError(f"{len(found) - len(rows)} rows do not match their checksums")
+            watermark = rows.pop(_WATERMARK, None)
             self.snapshot.load(rows.items())
             after = int(watermark or 0)
         except Exception as error:
             # Whatever is in those rows, the process has to start.
             LOG.error("the snapshot in journal %s is not usable: %s", journal.path, error)
             self.snapshot.load([])
-            self._unsaved = dict.fromkeys([*rows, _WATERMARK])
+            self._unsaved = dict.fromkeys([*found, _WATERMARK])
             after = 0
         self._catch_up_with_journal(journal, after)
 

@@ -15,6 +15,7 @@ from nova import objects
 from nova_edge_bus import errors
 from nova_edge_bus.autonomy import keeper as keepers
 from nova_edge_bus.journal import entries
+from nova_edge_bus.journal import schema
 from nova_edge_bus.protocol import messages
 from tests.unit.autonomy import site as sites
 from tests.unit.snapshot import centre as centres
@@ -215,10 +216,17 @@ def test_a_save_that_is_rolled_back_is_made_again(host: Host) -> None:
         assert host.state() == before
 
 
-def damage(site: sites.Site, key: str, body: bytes | None) -> None:
-    """Change a row of what is kept."""
+def put(site: sites.Site, key: str, body: bytes) -> None:
+    """Keep a row, as another version of the package might."""
     with site.journal.transaction():
         site.journal.kept.write([(key, body)])
+
+
+def damage(site: sites.Site, key: str, body: bytes) -> None:
+    """Change a row of what is kept, as a disk might."""
+    changed = schema.snapshot.update().where(schema.snapshot.c.key == key).values(body=body)
+    with site.journal.transaction():
+        site.journal._db.run(changed)
 
 
 def keys(site: sites.Site) -> list[str]:
@@ -281,7 +289,7 @@ def test_what_is_not_understood_is_removed(host: Host, key: str, body: bytes) ->
     with centres.over(site):
         host.read()
         site.save()
-        damage(site, key, body)
+        put(site, key, body)
         site.restart()
         assert site.keeper.snapshot.instances_of("edge-1") == []
         site.save()
