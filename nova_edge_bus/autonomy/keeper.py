@@ -218,6 +218,15 @@ class Keeper:
         answer = self.snapshot.answer(request.message, context=request.context)
         return None if answer is None else bodies.reply(answer)
 
+    def is_hopeless(self, group: str) -> bool:
+        """Tell whether what a call of *group* is part of cannot end well while cut off.
+
+        A build needs the centre in many places; the sooner it fails, the sooner another host can
+        have the instance, or its user be told.
+        """
+        kind, _, instance = group.partition(":")
+        return kind == "instance" and self.snapshot.is_being_built(instance)
+
     def answer_in_flight(
         self, journal: journal_module.Journal, seq: int, body: bytes
     ) -> InFlight | None:

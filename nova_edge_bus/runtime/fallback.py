@@ -54,6 +54,7 @@ class Fallback:
 
     def request(self, call: calls.Call) -> Reply:
         """Make an unjournaled call; see :meth:`nova_edge_bus.runtime.client.Client.request`."""
+        keeper = self._autonomy.keeper
         destination = self._autonomy.destination(call.address)
         clock = _Clock(call, self._settings.refuse_after)
         self._await_older_writes(destination, call, clock)
@@ -66,9 +67,11 @@ class Fallback:
                     continue
                 finally:
                     destination.leave(waiter)
-            answer = self._operate(lambda journal: self._autonomy.keeper.answer(call.body))
+            answer = self._operate(lambda journal: keeper.answer(call.body))
             if answer is not None:
                 return answer
+            if self._operate(lambda journal: keeper.is_hopeless(call.group)):
+                clock.refuse()
             clock.cut_off()
             self._await_link(destination, clock)
 
@@ -222,6 +225,7 @@ class _Clock:
     def __init__(self, call: calls.Call, refuse_after: float) -> None:
         self._now = concurrency.monotonic
         self._deadline = None if call.timeout is None else self._now() + call.timeout
+        self._soon = refuse_after
         self._refuse_after = refuse_after if call.refusable else None
 
     def left(self) -> float | None:
@@ -241,6 +245,10 @@ class _Clock:
     def limit(self, call: calls.Call) -> calls.Call:
         """The call with the time that is left."""
         return call.with_timeout(self.left())
+
+    def refuse(self) -> None:
+        """The call had better fail soon, though it could wait."""
+        self._refuse_after = self._soon
 
     def cut_off(self) -> None:
         """The destination is cut off: what can be refused is, before long."""

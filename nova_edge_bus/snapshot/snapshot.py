@@ -181,6 +181,11 @@ class Snapshot:
             if each.view.get("host") == host and not each.view.get("deleted")
         )
 
+    def is_being_built(self, instance: str) -> bool:
+        """Tell whether the instance with this uuid is known, and not yet built."""
+        entity = self._known.entities.get("Instance", instance)
+        return entity is not None and entity.view.get("vm_state") == "building"
+
     def answer(
         self, message: Mapping[str, Any], *, context: Context | None = None
     ) -> Answer | None:

@@ -271,3 +271,17 @@ def test_an_endpoint_that_is_killed_is_a_cut(
     edge.await_drained()
     edge.await_linked()
     assert conductor.saves("Instance", "power_state") == [3, 4, 5]
+
+
+def test_a_read_for_a_build_gives_up_soon(
+    make_edge: MakeEdge, relay: relays.Relay, uuid: str
+) -> None:
+    """A build needs the centre: the sooner it fails, the sooner it is known."""
+    edge = make_edge(refuse_after=1.5)
+    edge.instance(uuid)
+    relay.silence()
+    edge.save(uuid, vm_state="building")
+    began = time.monotonic()
+    with pytest.raises(oslo_messaging.MessagingTimeout):
+        edge.ask("BlockDeviceMappingList", "get_by_instance_uuid", instance_uuid=uuid)
+    assert 1.0 <= time.monotonic() - began < 1.5 + NOTICED < WAIT_SECONDS
