@@ -43,6 +43,9 @@ Not those that a change elsewhere makes outdated, or each such change would have
 """
 
 
+_EVACUATIONS = ("MigrationList", "get_by_filters")
+
+
 class Question(NamedTuple):
     """One read: the class and the method of the object, and the arguments."""
 
@@ -96,6 +99,22 @@ def _migrations(host: str, nodes: list[tuple[str, int]]) -> Iterator[Question]:
     yield Question("MigrationList", "get_by_filters", {"filters": failed})
     for node, _ in nodes:
         yield Question("MigrationList", "get_in_progress_and_error", {"host": host, "node": node})
+
+
+def is_asked_once(message: Mapping[str, Any]) -> bool:
+    """Tell whether a read is the one by which nova-compute learns what was evacuated.
+
+    It asks at its start and never again, and destroys the guests of those instances. An answer
+    from before the cut would leave them running beside the evacuated ones.
+    """
+    arguments = message.get("args") or {}
+    if (arguments.get("objname"), arguments.get("objmethod")) != _EVACUATIONS:
+        return False
+    values = [*(arguments.get("args") or ()), *(arguments.get("kwargs") or {}).values()]
+    return any(
+        isinstance(value, Mapping) and value.get("migration_type") == "evacuation"
+        for value in values
+    )
 
 
 def request(question: Question, manifest: Manifest) -> bodies.Request | None:

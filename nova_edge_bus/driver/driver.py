@@ -13,6 +13,7 @@ from oslo_messaging._drivers import base
 from nova_edge_bus import addressing
 from nova_edge_bus import contracts
 from nova_edge_bus import errors
+from nova_edge_bus.autonomy import prefetch
 from nova_edge_bus.driver import body
 from nova_edge_bus.driver import configuration
 from nova_edge_bus.driver import incoming
@@ -90,6 +91,7 @@ class EdgeBusDriver(base.BaseDriver):
             mergeable=terms.contract is contracts.Contract.MERGE,
             conditional=bool((message.get("args") or {}).get("kwargs")),
             goes_last=terms.last,
+            wants_the_centre=prefetch.is_asked_once(message),
         )
         with _Translated(call, target, message):
             return self._send(call, terms, bool(wait_for_reply), retry)

@@ -26,7 +26,8 @@ class Call:
     The rest is for a process that goes on while its centre cannot be reached: a ``refusable`` call
     fails soon, the reply to one that ``is_learned`` is remembered, a ``mergeable`` record may take
     up an earlier one of the same object, a ``conditional`` one is compared with the present state
-    first, and one that ``goes_last`` is applied after everything older.
+    first, and one that ``goes_last`` is applied after everything older. A read that
+    ``wants_the_centre`` is not answered from before a cut when the cut is over.
     """
 
     address: str
@@ -42,6 +43,7 @@ class Call:
     mergeable: bool = False
     conditional: bool = False
     goes_last: bool = False
+    wants_the_centre: bool = False
 
     def with_timeout(self, timeout: float | None) -> Call:
         """The same call with another time to wait."""

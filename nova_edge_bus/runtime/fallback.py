@@ -9,6 +9,8 @@ not be repeated, and whose caller had better know soon, gives up after ``refuse_
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import functools
 from collections.abc import Callable
 from typing import TypeVar
@@ -67,8 +69,9 @@ class Fallback:
                     continue
                 finally:
                     destination.leave(waiter)
+            self._await_catch_up(destination, call, clock)
             answer = self._operate(lambda journal: keeper.answer(call.body))
-            if answer is not None:
+            if answer is not None and not destination.is_linked:
                 return answer
             if self._operate(lambda journal: keeper.is_hopeless(call.group)):
                 clock.refuse()
@@ -198,6 +201,19 @@ class Fallback:
         return outcome[0]
 
     @staticmethod
+    def _await_catch_up(destination: states.Destination, call: calls.Call, clock: _Clock) -> None:
+        """A read that must not be answered from before a cut waits until that is over.
+
+        Not for ever: for half of its time, and not while nobody can be reached.
+        """
+        if destination.state is not states.State.CATCHING_UP or not call.wants_the_centre:
+            return
+        with contextlib.suppress(TimeoutError):
+            half = clock.half()
+            while destination.state is states.State.CATCHING_UP:
+                half.pause()
+
+    @staticmethod
     def _await_link(destination: states.Destination, clock: _Clock) -> None:
         """Wait until the destination is linked.
 
@@ -231,6 +247,13 @@ class _Clock:
     def left(self) -> float | None:
         """Seconds, or None for ever."""
         return None if self._deadline is None else self._deadline - self._now()
+
+    def half(self) -> _Clock:
+        """A clock for half of the time that is left."""
+        made = copy.copy(self)
+        if made._deadline is not None:
+            made._deadline -= (made._deadline - made._now()) / 2
+        return made
 
     def pause(self) -> None:
         """Let a little time pass.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import pathlib
 import sqlite3
@@ -15,6 +16,7 @@ from sqlalchemy import exc
 
 from nova_edge_bus.cell import sync
 from nova_edge_bus.journal import schema
+from tests.driver.autonomy.roles import LINK_TIMEOUT
 from tests.driver.autonomy.roles import Conductor
 from tests.driver.autonomy.roles import Edge
 from tests.driver.peers import WAIT_SECONDS
@@ -22,6 +24,7 @@ from tests.nova import relay as relays
 from tests.nova.processes import wait_until
 from tests.unit.snapshot import centre as centres
 from tests.unit.snapshot import rows
+from tests.unit.snapshot.edge import HOST
 
 
 @pytest.fixture(autouse=True)
@@ -157,3 +160,42 @@ def test_a_failure_that_the_caller_was_told_of_is_no_dead_letter(
         edge.compare_and_set(uuid, ["rebooting"], None)
     edge.await_drained()
     assert dead_letters(edge.journal) == []
+
+
+def test_evacuations_are_asked_of_the_centre_once_it_is_back(
+    edge: Edge,
+    conductor: Conductor,
+    centre: centres.Centre,
+    relay: relays.Relay,
+    uuid: str,
+    callers: concurrent.futures.ThreadPoolExecutor,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """nova-compute asks at its start, and destroys the guests that are not its own any more."""
+
+    def evacuated() -> int:
+        filters = {
+            "source_compute": HOST,
+            "status": ["accepted", "pre-migrating", "done"],
+            "migration_type": "evacuation",
+        }
+        reply = edge.ask("MigrationList", "get_by_filters", filters=filters)
+        return len(reply["nova_object.data"]["objects"])
+
+    assert evacuated() == 0
+    cut(relay, edge, uuid)
+    edge.save(uuid, power_state=4)
+    assert evacuated() == 0, "what was known is all there is to say"
+    rows.migration(
+        centre, instance_uuid=uuid, source_compute=HOST, status="done", migration_type="evacuation"
+    )
+    conductor.gate.clear()
+    caplog.set_level("INFO")
+    relay.resume()
+    wait_until(lambda: "catches up" in caplog.text, WAIT_SECONDS, "the link to be back")
+    asking = callers.submit(evacuated)
+    with pytest.raises(TimeoutError):
+        asking.result(LINK_TIMEOUT)
+    assert edge.field(uuid) == 4, "other reads do not wait"
+    conductor.gate.set()
+    assert asking.result(WAIT_SECONDS) == 1
