@@ -18,11 +18,16 @@ _PAGE = 256
 def write(journal: journal_module.Journal, seq: int, note: Mapping[str, Any]) -> bytes | None:
     """Add a note to a pending record that has none; return its new body, if there is one."""
     for found, is_pending, body in journal.outbox.records(seq - 1, 1):
-        request = bodies.request(body)
-        if found == seq and is_pending and request.note is None:
-            noted = bodies.pack(bodies.Request(request.context, request.message, dict(note)))
-            return noted if journal.outbox.amend(seq, noted) else None
+        if found == seq and is_pending and bodies.request(body).note is None:
+            return _add(journal, seq, body, note)
     return None
+
+
+def _add(
+    journal: journal_module.Journal, seq: int, body: bytes, note: Mapping[str, Any]
+) -> bytes | None:
+    noted = bodies.noted(body, dict(note))
+    return noted if journal.outbox.amend(seq, noted) else None
 
 
 def write_on_left_over(journal: journal_module.Journal) -> None:
@@ -30,7 +35,8 @@ def write_on_left_over(journal: journal_module.Journal) -> None:
 
     :raises JournalFull: when there is no room
     """
-    after = 0
+    # What is applied already is kept for a while, and lies below.
+    after = journal.outbox.floor() - 1
     while page := journal.outbox.records(after, _PAGE):
         for seq, is_pending, body in page:
             after = seq
@@ -46,7 +52,7 @@ def _note(journal: journal_module.Journal, seq: int, body: bytes) -> None:
         return
     host = _host(request.message)
     if request.note is None and host is not None:
-        write(journal, seq, {"instance_host": host})
+        _add(journal, seq, body, {"instance_host": host})
 
 
 def _host(message: Mapping[str, Any]) -> str | None:

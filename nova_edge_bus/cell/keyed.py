@@ -54,14 +54,15 @@ def merge(
     :param base: by field, what the edge found
     :returns: None when the instance is not in this database
     """
-    result = copy.deepcopy(dict(message))
-    data = result["args"]["objinst"][_DATA]
-    known = sqlalchemy.select(_instances.c.uuid).where(_instances.c.uuid == str(data["uuid"]))
+    uuid = str(message["args"]["objinst"][_DATA]["uuid"])
+    known = sqlalchemy.select(_instances.c.uuid).where(_instances.c.uuid == uuid)
     if connection.execute(known).first() is None:
         return None
+    result = copy.deepcopy(dict(message))
+    data = result["args"]["objinst"][_DATA]
     for field, found in base.items():
         if field in _TABLES and field in data:
-            theirs = _read(connection, field, str(data["uuid"]))
+            theirs = _read(connection, field, uuid)
             data[field] = merged(found, data[field], theirs)
     return result
 

@@ -140,31 +140,17 @@ class Fallback:
         candidates = self._autonomy.candidates(destination) if call.mergeable else None
         entry = self._round_trips.entry(messages.Kind.RECORD, call)
         write = local_write.LocalWrite(self._autonomy.keeper, entry, candidates)
-        waiter: pending.Pending = pending.Pending()
-        outcome: list[local_write.Outcome | None] = [None]
 
         def done(written: local_write.Outcome | None, error: Exception | None) -> None:
-            if error is not None:
+            if written is None or written.seq is None:
                 destination.entered(None)
-                concurrency.post(functools.partial(waiter.fail, error))
                 return
-            if written is not None and written.seq is not None:
-                write.committed()
-                self._autonomy.keeper.appended(written.seq)
-                destination.entered(written.seq)
-                self._ship(call, written)
-            else:
-                destination.entered(None)
-            outcome[0] = written
-            concurrency.post(functools.partial(waiter.resolve, 0, b""))
+            write.committed()
+            self._autonomy.keeper.appended(written.seq)
+            destination.entered(written.seq)
+            self._ship(call, written)
 
-        try:
-            self._store.submit(write.run, done)
-        except BaseException:
-            destination.entered(None)
-            raise
-        waiter.wait(store_module.OPEN_TIMEOUT)
-        written = outcome[0]
+        written = self._operate(write.run, done)
         return None if written is None else (written.status, written.reply)
 
     def _ship(self, call: calls.Call, written: local_write.Outcome) -> None:
@@ -181,22 +167,35 @@ class Fallback:
         outgoing = self._round_trips.outgoing
         self._runtime.call_soon(lambda: outgoing.committed(item, None, written.absorbed))
 
-    def _operate(self, op: Callable[[journal_module.Journal], T]) -> T | None:
+    def _operate(
+        self,
+        op: Callable[[journal_module.Journal], T],
+        then: Callable[[T | None, Exception | None], None] | None = None,
+    ) -> T | None:
         """Run an operation of the journal and wait for what it returns.
 
+        :param then: is told what became of it before the caller is, once in any case; on the
+            writer's thread, or on the caller's when the writer does not take the operation
         :raises JournalError: when the journal cannot be used
         """
         waiter = pending.Pending()
         outcome: list[T | None] = [None]
 
         def done(result: T | None, error: Exception | None) -> None:
+            if then is not None:
+                then(result, error)
             outcome[0] = result
             if error is not None:
                 concurrency.post(functools.partial(waiter.fail, error))
             else:
                 concurrency.post(functools.partial(waiter.resolve, 0, b""))
 
-        self._store.submit(op, done)
+        try:
+            self._store.submit(op, done)
+        except Exception as error:
+            if then is not None:
+                then(None, error)
+            raise
         waiter.wait(store_module.OPEN_TIMEOUT)
         return outcome[0]
 
