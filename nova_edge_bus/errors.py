@@ -10,6 +10,10 @@ class ConfigurationError(EdgeBusError):
     """An option or a transport URL cannot be used as it stands."""
 
 
+class InputError(EdgeBusError):
+    """What a command was pointed at cannot be used: no journal, one of another version, …."""
+
+
 class ProtocolError(EdgeBusError):
     """The other side sent bytes that are not this protocol."""
 

@@ -6,7 +6,8 @@ A subcommand is a module of this package that is named in :data:`COMMANDS` and h
 - ``register(subparsers)``, which adds its parser and sets the default ``run`` to
 - a function that takes the parsed arguments and returns the exit status.
 
-Exit status: 0 done, 1 not possible (one line on stderr says why), 2 wrong usage.
+Exit status: 0 done, 1 not possible or something found, 2 wrong usage or input that cannot be used.
+What is not possible, and why input cannot be used, is one line on stderr.
 """
 
 import argparse
@@ -40,6 +41,9 @@ def main(argv: collections.abc.Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     try:
         status: int = args.run(args)
+    except errors.InputError as exc:
+        print(f"nova-edge-bus: {exc}", file=sys.stderr)
+        return 2
     except errors.EdgeBusError as exc:
         print(f"nova-edge-bus: {exc}", file=sys.stderr)
         return 1

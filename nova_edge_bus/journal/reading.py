@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading a journal beside its owner, or one that has none: nothing of it is written or locked.
+
+A reader sees the journal as of its last commit. Everything is read in pages, each in a transaction
+of its own: a long one would keep the owner's WAL from being used again.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import Any
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement
+from sqlalchemy import func
+from sqlalchemy import literal_column
+from sqlalchemy import or_
+from sqlalchemy import select
+
+from nova_edge_bus import errors
+from nova_edge_bus.journal import database
+from nova_edge_bus.journal import entries
+from nova_edge_bus.journal import migrations
+from nova_edge_bus.journal import outbox
+from nova_edge_bus.journal import schema
+
+PAGE = 500
+"""Entries read in one transaction."""
+
+PENDING = "pending"
+STATES = {
+    schema.State.PENDING: PENDING,
+    schema.State.APPLIED: str(entries.Outcome.APPLIED),
+    schema.State.EXPIRED: str(entries.Outcome.EXPIRED),
+    schema.State.MERGED: str(entries.Outcome.MERGED),
+    schema.State.DEAD: str(entries.Outcome.DEAD),
+}
+"""What an operator calls the states of an entry that can be in a journal."""
+_NUMBERS = {name: int(state) for state, name in STATES.items()}
+
+_c = schema.outbox.c
+_s = schema.streams.c
+_HEAD = select(
+    *(column for column in _c if column.name not in ("body", "stream")),
+    _s.link,
+    _s.address,
+    schema.reasons.c.reason,
+).select_from(
+    schema.outbox.outerjoin(schema.streams, _s.id == _c.stream).outerjoin(
+        schema.reasons, schema.reasons.c.seq == _c.seq
+    )
+)
+
+
+class Identity(NamedTuple):
+    """Whose journal it is; see :class:`nova_edge_bus.journal.journal.Journal`."""
+
+    outbox_id: bytes
+    epoch: int
+    nonce: bytes
+    created_at: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Head:
+    """An entry without its body; times are wall clock seconds, ``size`` is the body's in bytes."""
+
+    seq: int
+    status: str
+    kind: int
+    link: str
+    address: str
+    group: str
+    method: str
+    consumer: bytes | None
+    created_at: float
+    expires_at: float | None
+    changed_at: int
+    size: int
+    checksum: int
+    reason: str | None
+
+    def checksum_fits(self, body: bytes) -> bool:
+        """Tell whether *body* is the one that the entry had when it was appended."""
+        entry = entries.NewEntry(
+            self.link,
+            self.address,
+            self.kind,
+            self.group,
+            self.method,
+            body,
+            self.consumer,
+            self.created_at,
+            self.expires_at,
+        )
+        return outbox.checksum(self.seq, entry) == self.checksum
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries are meant: those that meet every condition that is given.
+
+    :param statuses: of :data:`STATES`
+    :param seqs: inclusive ranges ``(first, last)``; None for an open end
+    :param groups: names of groups, or what follows the colon in them, such as an instance's uuid
+    :param methods: names of methods; one that ends in ``*`` stands for all that begin so
+    :param destinations: addresses, or the topic in them
+    :param since: appended then or later; wall clock seconds
+    :param until: appended before that; wall clock seconds
+    """
+
+    statuses: tuple[str, ...] = ()
+    seqs: tuple[tuple[int | None, int | None], ...] = ()
+    groups: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    destinations: tuple[str, ...] = ()
+    since: float | None = None
+    until: float | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every entry meets it."""
+        return self == Filter()
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """What has to hold for a row."""
+        if self.statuses:
+            yield _c.state.in_([_NUMBERS[name] for name in self.statuses])
+        if self.seqs:
+            yield or_(*(_between(first, last) for first, last in self.seqs))
+        if self.groups:
+            yield or_(*(_group(name) for name in self.groups))
+        if self.methods:
+            yield or_(*(_method(name) for name in self.methods))
+        if self.destinations:
+            matching = or_(*(_destination(name) for name in self.destinations))
+            yield _c.stream.in_(select(_s.id).where(matching))
+        if self.since is not None:
+            yield _c.created_at >= self.since
+        if self.until is not None:
+            yield _c.created_at < self.until
+
+
+def _between(first: int | None, last: int | None) -> ColumnElement[bool]:
+    return _c.seq.between(first or 0, last if last is not None else (1 << 63) - 1)
+
+
+def _group(name: str) -> ColumnElement[bool]:
+    # A group is KIND:IDENTITY, and who asks mostly has the identity alone.
+    colon = func.instr(_c.group, ":")
+    return or_(_c.group == name, (colon > 0) & (func.substr(_c.group, colon + 1) == name))
+
+
+def _method(name: str) -> ColumnElement[bool]:
+    if name.endswith("*"):
+        return func.substr(_c.method, 1, len(name) - 1) == name[:-1]
+    return _c.method == name
+
+
+def _destination(name: str) -> ColumnElement[bool]:
+    # An address is VHOST/EXCHANGE/TOPIC[/SERVER] and may end in #POOL.
+    slashed: ColumnElement[str] = literal_column("'/' || replace(address, '#', '/') || '/'")
+    return or_(_s.address == name, func.instr(slashed, f"/{name}/") > 0)
+
+
+class Reader:
+    """An open journal; made by :func:`opened`."""
+
+    def __init__(self, db: database.Database) -> None:
+        self._db = db
+        self.path = db.path
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._db.translated():
+            self._db.begin()
+            try:
+                yield
+            finally:
+                self._db.rollback()
+
+    def identity(self) -> Identity:
+        """Whose journal it is, and which opening of it.
+
+        :raises JournalError: when it cannot be read, or nobody has ever opened it wholly
+        """
+        with self._transaction():
+            row = self._db.run(select(schema.identity)).first()
+        if row is None:
+            raise errors.JournalError(f"journal {self.path} has no identity yet")
+        return Identity(row.outbox_id, row.epoch, row.nonce, row.created_at)
+
+    def heads(self, wanted: Filter = Filter(), page: int = PAGE) -> Iterator[Head]:
+        """Yield the entries that *wanted* means, in seq order, without reading their bodies.
+
+        What is settled, appended or purged meanwhile may or may not be among them.
+
+        :raises JournalError: when the journal cannot be read
+        """
+        query = _HEAD.where(*wanted.conditions()).order_by(_c.seq).limit(page)
+        after = 0
+        while True:
+            with self._transaction():
+                rows = self._db.run(query.where(_c.seq > after)).all()
+            yield from map(_head, rows)
+            if len(rows) < page:
+                return
+            after = rows[-1].seq
+
+    def head(self, seq: int) -> Head | None:
+        """Return one entry without its body, or None when there is no such row."""
+        return next(self.heads(Filter(seqs=((seq, seq),))), None)
+
+    def body(self, seq: int) -> bytes | None:
+        """Return an entry's body, empty when it was dropped; None when there is no such row."""
+        with self._transaction():
+            found = self._db.run(select(_c.body).where(_c.seq == seq)).scalar()
+        return None if found is None else bytes(found)
+
+    def rows(self, statement: Any) -> list[Any]:
+        """Return all rows of a short query of one's own."""
+        with self._transaction():
+            return list(self._db.run(statement).all())
+
+    def pragma_rows(self, text: str) -> list[Any]:
+        """Return what a pragma says."""
+        with self._db.translated():
+            return self._db.pragma_rows(text)
+
+
+def _head(row: Any) -> Head:
+    consumer = bytes(row.consumer)
+    return Head(
+        row.seq,
+        STATES[schema.State(row.state)],
+        row.kind,
+        row.link or "",
+        row.address or "",
+        row.group,
+        row.method,
+        None if consumer == schema.UNPINNED else consumer,
+        row.created_at,
+        row.expires_at,
+        row.changed_at,
+        row.size,
+        row.checksum,
+        row.reason,
+    )
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[Reader]:
+    """Open a journal for reading, whether a process lives in it or not.
+
+    SQLite may leave ``-wal`` and ``-shm`` files beside a journal that had none; they belong to it
+    and do no harm.
+
+    :raises JournalTooNew: when a newer version of this package wrote it
+    :raises JournalCorrupt: when it is no database, or damaged where every reader looks
+    :raises JournalError: when there is no such file, it cannot be read, is of an older version or
+        not a journal
+    """
+    name = os.fspath(path)
+    _check_file(name)
+    db = database.Database(name, read_only=True)
+    try:
+        with db.translated():
+            _check_ours(db)
+        yield Reader(db)
+    finally:
+        db.close()
+
+
+def _check_file(path: str) -> None:
+    """SQLite says of most of these no more than that it cannot open the file."""
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise errors.JournalError(f"cannot read journal {path}: {reason}") from error
+
+
+def _check_ours(db: database.Database) -> None:
+    application = int(db.pragma("application_id"))
+    version = int(db.pragma("user_version"))
+    if application != schema.APPLICATION_ID:
+        raise errors.JournalError(f"{db.path} is not a journal (application id {application:#x})")
+    if version > schema.VERSION:
+        raise migrations.too_new(db.path, version)
+    if version < schema.VERSION:
+        raise errors.JournalError(
+            f"journal {db.path} has version {version} of {schema.VERSION}; "
+            "it is migrated when its owner starts"
+        )
