@@ -10,7 +10,9 @@ class Outcome(enum.StrEnum):
     """How an outbox entry ends; an entry without one is pending."""
 
     APPLIED = "applied"
-    """A record took effect; kept with its body for the retention time."""
+    """A record was answered by its receiver; kept with its body for the retention time."""
+    RECORDED = "recorded"
+    """The same, and the receiver's database has it on record, for as long as it keeps its rows."""
     ACCEPTED = "accepted"
     """A command is durable in the receiver's inbox; its row is deleted, a counter remains."""
     EXPIRED = "expired"

@@ -192,6 +192,7 @@ class Journal:
                 self._db.run(table.insert(), values)
             else:
                 self._db.run(table.update().values(epoch=self.epoch, nonce=self.nonce))
+                self.outbox.skip_ahead()
         self._db.pragma("wal_checkpoint(FULL)")
 
     def _read_identity(self) -> None:

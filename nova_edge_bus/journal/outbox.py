@@ -23,15 +23,20 @@ from nova_edge_bus.protocol import messages
 
 _DAMAGED = "its bytes in the journal no longer match their checksum"
 _REASON_ROW = 16
+NUMBERS_SINCE = 1735689600.0
+"""2025-01-01 UTC: the seqs of an opened journal begin at the milliseconds since then at least."""
 MAX_REASON = 1000
 """Characters of a reason that are kept: it comes from the other side, and is written when full."""
 
 _STATES = {
     entries.Outcome.APPLIED: schema.State.APPLIED,
+    entries.Outcome.RECORDED: schema.State.RECORDED,
     entries.Outcome.EXPIRED: schema.State.EXPIRED,
     entries.Outcome.MERGED: schema.State.MERGED,
     entries.Outcome.DEAD: schema.State.DEAD,
 }
+_DELETES = ("accepted", "discarded", "requeued", "purged")
+"""The counters of what deletes rows."""
 _BODILESS = (entries.Outcome.EXPIRED, entries.Outcome.MERGED)
 
 
@@ -87,6 +92,17 @@ class Outbox:
         self._names.clear()
         for number, link, address in self._db.run(statements.ALL_STREAMS):
             self._remember(number, link, address)
+
+    def skip_ahead(self) -> None:
+        """Number what comes next above whatever another copy of this file can have used by now.
+
+        A journal that was put back from a copy would otherwise give its next entries the numbers
+        of entries that it has forgotten, and they would be taken for those.
+        """
+        least = int((self._clock() - NUMBERS_SINCE) * 1000)
+        if 1 < self._next_seq < least:
+            self._db.run(statements.SKIP, {"to": least - 1})
+            self._next_seq = least
 
     def snapshot(self) -> tuple[int, int, int, int]:
         """Return what :meth:`restore` needs to come back to this moment."""
@@ -191,7 +207,10 @@ class Outbox:
         kept = [row.seq for row in found if wanted[row.seq][0] is not entries.Outcome.ACCEPTED]
         self._mark({seq: wanted[seq] for seq in kept})
         for row in found:
-            self._counts.add(wanted[row.seq][0])
+            outcome = wanted[row.seq][0]
+            # To whoever counts, what is on record as well is applied like anything else.
+            recorded = outcome is entries.Outcome.RECORDED
+            self._counts.add(entries.Outcome.APPLIED if recorded else outcome)
             if is_notification(row.kind, row.expires_at):
                 self._notification_bytes -= row.size
         return [row.seq for row in found]
@@ -349,4 +368,6 @@ class Outbox:
 
     def counters(self) -> dict[str, int]:
         """Return how many entries were ever appended, and how they ended."""
-        return {"appended": self._next_seq - 1, **self._counts.read()}
+        counts = self._counts.read()
+        gone = sum(counts[name] for name in _DELETES)
+        return {"appended": int(self._db.run(statements.COUNT).scalar_one()) + gone, **counts}

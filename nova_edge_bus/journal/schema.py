@@ -30,6 +30,7 @@ class State(enum.IntEnum):
     EXPIRED = 4
     MERGED = 5
     DEAD = 6
+    RECORDED = 7
 
 
 UNPINNED = bytes(8)
@@ -149,6 +150,8 @@ PENDING = sqlalchemy.text("state = 2")
 SETTLED = sqlalchemy.text("state > 2")
 EXPIRING = sqlalchemy.text("state = 2 AND expires_at IS NOT NULL")
 UNDONE = sqlalchemy.text("state < 4")
+TAKEN = (int(State.APPLIED), int(State.RECORDED))
+"""The states of what has been applied."""
 
 # The state is in each index, though always the same, so that the index alone can answer: SQLite
 # looks at it again even where the index's condition implies it.

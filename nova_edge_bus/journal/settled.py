@@ -29,7 +29,7 @@ _OLDEST = (
     .limit(bindparam("most"))
 )
 _RETAINED_BYTES = select(func.coalesce(func.sum(_c.size), 0)).where(
-    schema.SETTLED, _c.state == int(schema.State.APPLIED)
+    schema.SETTLED, _c.state.in_(schema.TAKEN)
 )
 _DELETE = _table.delete().where(_given)
 _r = schema.reasons.c
@@ -37,7 +37,7 @@ _DELETE_REASONS = schema.reasons.delete().where(_r.seq.in_(select(_each.c.value)
 _DEAD_GIVEN = select(_table).where(_given, _c.state == _DEAD).order_by(_c.seq)
 _explained = select(_table, _r.reason).outerjoin(schema.reasons, _r.seq == _c.seq)
 _LISTING = (
-    _explained.where(_c.state == bindparam("now"), _c.seq > bindparam("after"))
+    _explained.where(_c.state.in_(bindparam("now", expanding=True)), _c.seq > bindparam("after"))
     .order_by(_c.seq)
     .limit(bindparam("most"))
 )
@@ -45,11 +45,11 @@ _ONE = _explained.where(_c.seq == bindparam("seq"))
 
 _OUTCOMES = {
     schema.State.APPLIED: entries.Outcome.APPLIED,
+    schema.State.RECORDED: entries.Outcome.APPLIED,
     schema.State.EXPIRED: entries.Outcome.EXPIRED,
     schema.State.MERGED: entries.Outcome.MERGED,
     schema.State.DEAD: entries.Outcome.DEAD,
 }
-_STATES = {outcome: state for state, outcome in _OUTCOMES.items()}
 
 
 class _Outbox(Protocol):
@@ -69,8 +69,8 @@ class Settled:
         self, outcome: entries.Outcome | None, after_seq: int = 0, limit: int = 100
     ) -> list[entries.StoredEntry]:
         """Return entries that ended so (None: that are pending), in seq order."""
-        state = schema.State.PENDING if outcome is None else _STATES[outcome]
-        rows = self._db.run(_LISTING, {"now": int(state), "after": after_seq, "most": limit}).all()
+        states = [int(each) for each in schema.State if _OUTCOMES.get(each) is outcome]
+        rows = self._db.run(_LISTING, {"now": states, "after": after_seq, "most": limit}).all()
         return [self._stored(row) for row in rows]
 
     def get(self, seq: int) -> entries.StoredEntry | None:

@@ -65,7 +65,7 @@ RECORDS = (
     .where(
         _c.seq > bindparam("after"),
         _c.kind == int(messages.Kind.RECORD),
-        _c.state.in_((int(schema.State.PENDING), int(schema.State.APPLIED))),
+        _c.state.in_((int(schema.State.PENDING), *schema.TAKEN)),
     )
     .order_by(_c.seq)
     .limit(bindparam("most"))
@@ -94,4 +94,6 @@ NOTIFICATION_BYTES = select(func.coalesce(func.sum(_c.size), 0)).where(
     schema.EXPIRING, _c.kind == int(messages.Kind.COMMAND)
 )
 LAST_SEQ = sqlalchemy.text("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")
+SKIP = sqlalchemy.text("UPDATE sqlite_sequence SET seq = :to WHERE name = 'outbox'")
+COUNT = select(func.count()).select_from(_table)
 ALL_STREAMS = select(schema.streams)

@@ -51,6 +51,7 @@ def kill_amid_appends(path: pathlib.Path, lines: int) -> list[tuple[str, int, in
 def test_what_was_promised_survives_kill_9(path: pathlib.Path) -> None:
     appended: set[int] = set()
     settled: set[int] = set()
+    expected: set[int] = set()
     last_epoch = highest = 0
     for _ in range(ROUNDS):
         said = kill_amid_appends(path, random.randint(50, 600))
@@ -66,11 +67,13 @@ def test_what_was_promised_survives_kill_9(path: pathlib.Path) -> None:
             last_epoch = it.epoch
             pending = set(make.pending(it))
             counters = make.counters(it)
-        highest = counters["appended"]
-        assert max(appended) <= highest
-        assert {seq for seq in pending if seq % 3} == {
-            seq for seq in range(1, highest + 1) if seq % 3
-        }, "something is missing"
+        highest = max(appended | pending)
+        expected |= set(range(min(now), highest + 1))
+        assert {seq for seq in pending if seq % 3} == {seq for seq in expected if seq % 3}, (
+            "something is missing"
+        )
         assert not settled & pending
-        assert len(pending) + counters["accepted"] == highest
+        assert len(pending) + counters["accepted"] == counters["appended"]
+        # What is settled last of a life may not have been announced, and its seq not be known.
+        assert 0 <= counters["appended"] - len(expected) <= counters["accepted"]
         assert counters.get("dead", 0) == 0, "a body is not whole"

@@ -94,6 +94,31 @@ def test_an_epoch_survives_the_loss_of_the_wal(path: pathlib.Path, tmp_path: pat
             assert restored.nonce != it.nonce
 
 
+def test_a_journal_put_back_from_a_copy_uses_no_seq_again(
+    path: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    clock = make.Clock(1_800_000_000.0)
+    copy = tmp_path / "copy.db"
+    with make.opened(path, clock=clock) as it:
+        make.append(it, make.entry())
+        it.checkpoint()
+        copy.write_bytes(path.read_bytes())
+        used = set(make.append(it, *[make.entry()] * 10))
+    clock.now += 1
+    with make.opened(path, clock=clock) as it:
+        used |= set(make.append(it, *[make.entry()] * 10))
+        appended = make.counters(it)["appended"]
+    clock.now += 1
+    with make.opened(copy, clock=clock) as restored:
+        # A transaction of somebody else's makes it look the numbers up again.
+        with make.opened(copy, clock=clock) as _:
+            pass
+        again = set(make.append(restored, *[make.entry()] * 10))
+        assert make.pending(restored) == [1, *sorted(again)]
+    assert not used & again
+    assert appended == 21
+
+
 def test_a_path_may_hold_any_character(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "a?b#c%41 d&mode=memory.db"
     with make.opened(path) as it:
