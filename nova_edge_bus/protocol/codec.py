@@ -22,6 +22,7 @@ from nova_edge_bus.protocol import shapes
 MAX_PACKET = 16 * 1024 * 1024
 """Bytes of a packet at most, both as it travels and as it is when unpacked."""
 
+_WRITTEN_WHOLE = messages.CODES.keys() - messages.APPENDED.keys() - {messages.Routes}
 _SMALLEST_COMPRESSED = 200
 _LEVEL = 3
 FREE_EXPANSION = 1024 * 1024
@@ -75,8 +76,7 @@ class Codec:
 
         :raises MessageTooLarge: when the packet would exceed :data:`MAX_PACKET`
         """
-        codes = messages.CODES
-        plain: bytes = self._packer.pack([(codes[type(message)], *message) for message in batch])
+        plain: bytes = self._packer.pack([_array(message) for message in batch])
         size = len(plain)
         if size >= MAX_PACKET:
             raise errors.MessageTooLarge(
@@ -148,6 +148,13 @@ class Codec:
         if self._lists > shapes.MAX_LISTS:
             raise ValueError(f"more than {shapes.MAX_LISTS} arrays")
         return value
+
+
+def _array(message: messages.Message) -> tuple[object, ...]:
+    cls = type(message)
+    if cls in _WRITTEN_WHOLE:
+        return (messages.CODES[cls], *message)
+    return (messages.CODES[cls], *shapes.written(message))
 
 
 def _largest_expansion(compressed: int) -> int:

@@ -36,6 +36,8 @@ def _rest(message: messages.Message) -> int:
             return PER_NUMBER * len(message.numbers)
         case messages.Refuse():
             return PER_NUMBER * len(message.numbers) + len(message.text)
+        case messages.Want() | messages.Grant():
+            return len(message.address)
         case messages.Routes():
             pools = sum(len(consumer.pool) for consumer in message.consumers)
             return len(message.address) + PER_CONSUMER * len(message.consumers) + pools

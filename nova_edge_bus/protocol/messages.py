@@ -3,7 +3,7 @@
 
 On the wire a message is the msgpack array ``[code, field, ...]`` with the fields in the order of
 its class. A field that holds ``None`` is packed as nil. New fields are only ever appended, so
-that a reader of an older version can ignore what it does not know.
+that a reader of an older version can ignore what it does not know; :data:`APPENDED` counts them.
 
 Ids: a *peer id* (8 random bytes) names one process for its life time and is where answers go; an
 *outbox id* (8 random bytes) names a journal for ever. The endpoint fills in ``reply_to`` and an
@@ -64,6 +64,7 @@ class Consumer(typing.NamedTuple):
     listener: int
     inbox: bytes
     pool: str
+    admits: bool = False
 
 
 class Hello(typing.NamedTuple):
@@ -87,13 +88,17 @@ class Hello(typing.NamedTuple):
 
 
 class Welcome(typing.NamedTuple):
-    """Endpoint to peer: the session stands. ``heartbeat`` is in milliseconds."""
+    """Endpoint to peer: the session stands. ``heartbeat`` and ``spread`` are in milliseconds.
+
+    ``spread`` is the time over which its peers are to spread their next HELLOs, should it go.
+    """
 
     version: int
     endpoint: bytes
     heartbeat: int
     window_messages: int
     window_bytes: int
+    spread: int = 0
 
 
 class Reject(typing.NamedTuple):
@@ -133,12 +138,16 @@ class Credit(typing.NamedTuple):
 
 
 class Listen(typing.NamedTuple):
-    """Peer to endpoint: a listener takes these addresses, and fanouts to these topics."""
+    """Peer to endpoint: a listener takes these addresses, and fanouts to these topics.
+
+    One that ``admits`` gives credit for the entries of a backlog, see :class:`Want`.
+    """
 
     listener: int
     addresses: list[str]
     fanouts: list[str]
     pool: str
+    admits: bool = False
 
 
 class Listening(typing.NamedTuple):
@@ -264,6 +273,34 @@ class FanoutSent(typing.NamedTuple):
     reached: int
 
 
+class Want(typing.NamedTuple):
+    """Sender to consumer: so many entries of a stream's backlog wait here for credit.
+
+    ``address`` is that of the deliveries. The backlog is what has a seq up to ``through``.
+    ``entries`` takes the place of what was said before; 0 gives credit back that is not used.
+    """
+
+    to: bytes
+    reply_to: bytes | None
+    outbox: bytes | None
+    address: str
+    through: int
+    entries: int
+
+
+class Grant(typing.NamedTuple):
+    """Consumer to sender: so many more of those may come, maybe none yet.
+
+    Before ``patience`` milliseconds are over the sender need not ask again.
+    """
+
+    to: bytes
+    outbox: bytes
+    address: str
+    entries: int
+    patience: int
+
+
 Message = (
     Hello
     | Welcome
@@ -286,6 +323,8 @@ Message = (
     | Refuse
     | Fanout
     | FanoutSent
+    | Want
+    | Grant
 )
 
 CODES: dict[type[Message], int] = {
@@ -310,9 +349,14 @@ CODES: dict[type[Message], int] = {
     Refuse: 36,
     Fanout: 37,
     FanoutSent: 38,
+    Want: 39,
+    Grant: 40,
 }
 
 CLASSES: dict[int, type[Message]] = {code: cls for cls, code in CODES.items()}
 
-CREDITED = frozenset({Deliver, Accept, Reply, Holding, Refuse, Fanout, FanoutSent})
+CREDITED = frozenset({Deliver, Accept, Reply, Holding, Refuse, Fanout, FanoutSent, Want, Grant})
 """The messages that are sent on to others and so count against a session's credit."""
+
+APPENDED: dict[type[tuple[typing.Any, ...]], int] = {Welcome: 1, Listen: 1, Consumer: 1}
+"""How many fields at the end of a message are left out where they have their defaults."""

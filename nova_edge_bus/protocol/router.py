@@ -36,7 +36,7 @@ class _Peer:
     held: bool = False
 
 
-_Answer = messages.Accept | messages.Reply | messages.Holding | messages.Refuse
+_Answer = messages.Accept | messages.Reply | messages.Holding | messages.Refuse | messages.Grant
 
 
 class Router:
@@ -90,6 +90,8 @@ class Router:
             messages.Refuse: self._answer,
             messages.Fanout: self._fanout,
             messages.FanoutSent: self._ignore,
+            messages.Want: self._want,
+            messages.Grant: self._answer,
             messages.Listen: self._listen,
             messages.Unlisten: self._unlisten,
             messages.Lookup: self._lookup,
@@ -169,8 +171,12 @@ class Router:
     # The beginning and the end of sessions
 
     def _greet(self, key: Key, packet: bytes | memoryview, now: float) -> None:
+        spread = round(1000 * len(self._peers) / self.settings.greetings_per_second)
         session = sessions.AcceptSession(
-            self._welcome, functools.partial(self._admit, key), now=now, codec=self._codec
+            self._welcome._replace(spread=spread),
+            functools.partial(self._admit, key),
+            now=now,
+            codec=self._codec,
         )
         inbound = session.receive(packet, now)
         if session.hello is None:
@@ -307,6 +313,14 @@ class Router:
                 count += 1
         self.stats.fanned_out += count
         self._forward(peer, messages.FanoutSent(message.number, count))
+
+    def _want(self, peer: _Peer, message: messages.Want) -> None:
+        target = self._by_id.get(message.to)
+        if target is None or not self._has_room(target, 1):
+            self.stats.answers_dropped += 1
+        else:
+            outbox = message.outbox or peer.outbox
+            self._forward(target, message._replace(reply_to=peer.id, outbox=outbox))
 
     def _ignore(self, peer: _Peer, message: messages.FanoutSent) -> None:
         """A peer has no reason to send this; it is credited, so it is let pass."""

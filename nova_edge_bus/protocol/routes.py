@@ -63,7 +63,7 @@ class RouteTable:
             raise LimitExceeded(f"more than {self._max_addresses} addresses")
         entries.listeners[message.listener] = message
         entries.addresses += added
-        consumer = messages.Consumer(peer, message.listener, inbox, message.pool)
+        consumer = messages.Consumer(peer, message.listener, inbox, message.pool, message.admits)
         for address in message.addresses:
             self._consumers.setdefault(address, {})[key, message.listener] = consumer
             self._note_change(address)

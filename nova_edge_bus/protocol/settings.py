@@ -26,6 +26,7 @@ class Settings:
     max_interests: int = 100_000
     push_delay: float = 0.02
     pushes_per_second: float = 10_000
+    greetings_per_second: float = 2000
 
     @property
     def heartbeat(self) -> float:

@@ -96,6 +96,7 @@ class Shape:
         choices = [_types_of(hint) for hint in hints.values()]
         kinds = [choice[0] for choice in choices]
         self._name = cls.__name__
+        self._appended = _appended_defaults(cls)
         self._make = cls._make
         self._arity = len(hints)
         self._accepted = frozenset(itertools.product(*choices))
@@ -121,6 +122,9 @@ class Shape:
         :raises ProtocolError: as :meth:`read` does
         """
         fields = item[start : start + self._arity]
+        missing = self._arity - len(fields)
+        if 0 < missing <= len(self._appended):
+            fields += self._appended[-missing:]
         if tuple(map(type, fields)) not in self._accepted:
             raise errors.ProtocolError(f"{self._name} has fields of other types or too few")
         if self._has_numbers:
@@ -133,6 +137,27 @@ class Shape:
         for position, check in self._lists:
             fields[position] = check(fields[position])
         return self._make(fields)
+
+
+def _appended_defaults(cls: typing.Any) -> list[typing.Any]:
+    count = messages.APPENDED.get(cls, 0)
+    return list(cls._field_defaults.values())[-count:] if count else []
+
+
+def written(message: messages.Message) -> _Fields:
+    """The fields of *message* as they are written: without those that nobody needs to be told."""
+    if isinstance(message, messages.Routes):
+        return (message.address, [_trimmed(consumer) for consumer in message.consumers])
+    return _trimmed(message)
+
+
+def _trimmed(fields: tuple[typing.Any, ...]) -> _Fields:
+    end = len(fields)
+    for default in reversed(_appended_defaults(type(fields))):
+        if fields[end - 1] != default:
+            break
+        end -= 1
+    return fields[:end]
 
 
 def _types_of(hint: typing.Any) -> tuple[type, ...]:

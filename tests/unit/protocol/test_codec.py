@@ -105,6 +105,24 @@ def test_unknown_codes_are_skipped() -> None:
     assert CODEC.decode(packet([[99, 1, 2], [6, 5], [255]])) == [messages.Pong(5)]
 
 
+@pytest.mark.parametrize(
+    ("said", "silent"),
+    [
+        (messages.Listen(1, ["a"], [], "", True), messages.Listen(1, ["a"], [], "")),
+        (messages.Welcome(1, b"e", 1, 1, 1, 5), messages.Welcome(1, b"e", 1, 1, 1)),
+        (
+            messages.Routes("a", [messages.Consumer(b"p", 1, b"i", "", True)]),
+            messages.Routes("a", [messages.Consumer(b"p", 1, b"i", "")]),
+        ),
+    ],
+)
+def test_an_appended_field_is_written_only_where_it_says_something(
+    said: messages.Message, silent: messages.Message
+) -> None:
+    assert CODEC.decode(CODEC.encode([said, silent])) == [said, silent]
+    assert len(CODEC.encode([silent], compress=False)) < len(CODEC.encode([said], compress=False))
+
+
 def test_further_fields_are_ignored() -> None:
     assert CODEC.decode(packet([[6, 5, "new", [1]]])) == [messages.Pong(5)]
 

@@ -43,6 +43,36 @@ def test_an_adopted_outbox_keeps_its_name() -> None:
     assert b.inbox[0].outbox == b"orphaned"
 
 
+def test_a_want_goes_to_the_peer_it_names_with_its_sender_filled_in() -> None:
+    world = fleet.Fleet()
+    a, b, c = (world.join(name) for name in "abc")
+    want = messages.Want(b.id, c.id, None, "v/e/t", 9, 3)
+    a.session.queue(want)
+    a.session.queue(want._replace(outbox=b"orphaned"))
+    a.session.queue(want._replace(to=b"nobody"))
+    world.settle()
+    outboxes = (a.session.hello.outbox, b"orphaned")
+    assert b.inbox == [want._replace(reply_to=a.id, outbox=outbox) for outbox in outboxes]
+    assert a.inbox == c.inbox == []
+
+
+def test_wants_for_a_peer_that_does_not_read_are_bounded() -> None:
+    world = fleet.Fleet(pending_messages=4)
+    a, b = world.join("a"), world.join("b", window_messages=2)
+    b.reading = False
+    for _ in range(20):
+        a.session.queue(messages.Want(b.id, None, None, "v/e/t", 9, 3))
+    world.settle()
+    assert world.router.stats.answers_dropped == 20 - 4
+
+
+def test_the_more_sessions_there_are_the_longer_their_return_is_spread() -> None:
+    world = fleet.Fleet(greetings_per_second=2.0)
+    peers = [world.join(name) for name in "abc"]
+    spreads = [peer.session.welcome.spread for peer in peers if peer.session.welcome]
+    assert spreads == [0, 500, 1000]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -50,6 +80,7 @@ def test_an_adopted_outbox_keeps_its_name() -> None:
         messages.Reply(b"", b"o-b     ", 2, 1, 0, b"result"),
         messages.Holding(b"", b"o-b     ", 2, [1, 2], False),
         messages.Refuse(b"", b"o-b     ", 2, [1], Refusal.NOT_LISTENING, "gone"),
+        messages.Grant(b"", b"o-b     ", "v/e/t", 4, 5000),
     ],
 )
 def test_answers_go_to_the_peer_they_name(answer: messages.Message) -> None:

@@ -51,7 +51,11 @@ def summary(thing: Any) -> str:
 
 def fields(cls: Any) -> str:
     hints = typing.get_type_hints(cls)
-    return ", ".join(f"{name} ({WORDS[hint]})" for name, hint in hints.items())
+    always = len(hints) - messages.APPENDED.get(cls, 0)
+    return ", ".join(
+        f"{name} ({WORDS[hint]}{'' if number < always else ', may be left out'})"
+        for number, (name, hint) in enumerate(hints.items())
+    )
 
 
 def message_rows() -> Iterable[tuple[object, ...]]:
