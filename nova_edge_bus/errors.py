@@ -14,6 +14,10 @@ class InputError(EdgeBusError):
     """What a command was pointed at cannot be used: no journal, one of another version, …."""
 
 
+class KeyFileError(EdgeBusError):
+    """A file of keys cannot be read, written, or used as it stands."""
+
+
 class ProtocolError(EdgeBusError):
     """The other side sent bytes that are not this protocol."""
 

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who a peer is by its key, and what that lets it say of itself: no peer speaks for another."""
+
+import enum
+import typing
+
+from nova_edge_bus import addressing
+from nova_edge_bus.protocol import messages
+
+COMPUTE_SERVICE = "nova-compute"
+_COMPUTE_TOPIC = "compute"
+
+
+class Role(enum.Enum):
+    """What a key was given out for."""
+
+    COMPUTE = "compute"
+    CONDUCTOR = "conductor"
+    SCHEDULER = "scheduler"
+    API = "api"
+    CENTRE = "centre"
+    """Everything that runs at the central site, for hosts whose services share one key."""
+
+
+_TOPICS: dict[Role, frozenset[str]] = {
+    Role.COMPUTE: frozenset({_COMPUTE_TOPIC}),
+    Role.CONDUCTOR: frozenset({"conductor"}),
+    Role.SCHEDULER: frozenset({"scheduler"}),
+    Role.API: frozenset(),
+}
+"""The topics that a role may take; the centre may take all but those of computes."""
+
+
+class Identity(typing.NamedTuple):
+    """A host and a role, as an endpoint's operator has enrolled them."""
+
+    host: str
+    role: Role
+
+    @property
+    def text(self) -> str:
+        """The identity as it stands on the wire and in logs."""
+        return f"{self.role.value}:{self.host}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Identity":
+        """Read the text form back.
+
+        :raises ValueError: when *text* names no role
+        """
+        role, _, host = text.partition(":")
+        return cls(host, Role(role))
+
+    def objection_to_hello(self, hello: messages.Hello) -> str:
+        """Why a peer of this identity may not say *hello*; empty when it may."""
+        if hello.host != self.host:
+            return f"it says it is host {hello.host}"
+        if (hello.service == COMPUTE_SERVICE) != (self.role is Role.COMPUTE):
+            return f"it says it is {hello.service}"
+        return ""
+
+    def objection_to_listen(self, announcement: messages.Listen) -> str:
+        """Why a peer of this identity may not take these addresses; empty when it may."""
+        for text in (*announcement.addresses, *announcement.fanouts):
+            try:
+                address = addressing.Address.parse(text)
+            except ValueError as error:
+                return str(error)
+            if not self._takes(address):
+                return f"it may not listen on {text}"
+        return ""
+
+    def may_fan_out(self, text: str) -> bool:
+        """Whether a peer of this identity may speak to all who take *text* at once.
+
+        Everybody may, but a compute not to the other computes.
+        """
+        if self.role is not Role.COMPUTE:
+            return True
+        try:
+            return addressing.Address.parse(text).topic != _COMPUTE_TOPIC
+        except ValueError:
+            return False
+
+    def _takes(self, address: addressing.Address) -> bool:
+        if address.server not in ("", self.host):
+            return False
+        topics = _TOPICS.get(self.role)
+        return address.topic != _COMPUTE_TOPIC if topics is None else address.topic in topics
