@@ -13,6 +13,8 @@ class Stage(enum.Enum):
 
     PARKED = "parked"
     """Its predecessor has not been done yet. It is still the sender's."""
+    READY = "ready"
+    """Of a backlog, and others of it are worked on. It is still the sender's."""
     ACCEPTING = "accepting"
     """A command is being written into the inbox."""
     DISPATCHED = "dispatched"

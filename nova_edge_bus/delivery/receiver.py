@@ -14,8 +14,10 @@ import typing
 from collections.abc import Iterable
 
 from nova_edge_bus.delivery import acks
+from nova_edge_bus.delivery import admission
+from nova_edge_bus.delivery import answers
+from nova_edge_bus.delivery import listeners
 from nova_edge_bus.delivery import origins
-from nova_edge_bus.delivery import streams
 from nova_edge_bus.protocol import messages
 
 HOLD_REPORT_AFTER = 1.0
@@ -34,8 +36,6 @@ MAX_PARKED = 1024
 """How many deliveries of one sender may wait for predecessors."""
 MAX_NUMBERS = 1024
 """How many numbers one HOLDING carries."""
-FANOUT_MEMORY = 4096
-"""How many fanouts are remembered, to know the second copy of one."""
 
 _KINDS = frozenset(messages.Kind)
 
@@ -62,22 +62,18 @@ class Port(typing.Protocol):
         """The inbox rows of this stream below *floor* will not be asked for again."""
 
 
-class _Listener(typing.NamedTuple):
-    addresses: frozenset[str]
-    fanouts: frozenset[str]
-    pool: str
-
-
 class Receiver:
     """Takes deliveries for the listeners of one process. Not thread-safe.
 
     :param holding_interval: seconds between two reports on one delivery that takes long
+    :param backlog_slots: entries of backlogs worked on at a time, see :mod:`admission`
     """
 
-    def __init__(self, port: Port, *, holding_interval: float) -> None:
+    def __init__(self, port: Port, *, holding_interval: float, backlog_slots: int = 0) -> None:
         self._port = port
         self._holding_interval = holding_interval
-        self._listeners: dict[int, _Listener] = {}
+        self._listeners = listeners.Listeners()
+        self._admission = admission.Admission(backlog_slots)
         self._origins: dict[tuple[bytes, str], origins.Origin] = {}
         self._epochs: dict[bytes, int] = {}
         self._homeless: list[origins.Inbound] = []
@@ -87,7 +83,6 @@ class Receiver:
         self._put_off: dict[origins.Inbound, float] = {}
         self._acks = acks.Acknowledgements()
         self._floors: dict[tuple[bytes, str], int] = {}
-        self._fanouts: collections.OrderedDict[tuple[bytes, int], None] = collections.OrderedDict()
         self._swept_at = 0.0
         self._now = 0.0
 
@@ -97,22 +92,22 @@ class Receiver:
         self, number: int, addresses: Iterable[str], fanouts: Iterable[str], pool: str = ""
     ) -> None:
         """A listener takes these addresses; what the inbox kept for them goes to it first."""
-        self._listeners[number] = _Listener(frozenset(addresses), frozenset(fanouts), pool)
+        self._listeners.add(number, addresses, fanouts, pool)
         waiting, self._homeless = self._homeless, []
         self.restore(waiting)
 
     def unlisten(self, number: int) -> None:
         """The listener takes nothing more."""
-        self._listeners.pop(number, None)
+        self._listeners.remove(number)
 
     def takes(self, item: origins.Inbound) -> bool:
         """Tell whether a listener here takes what *item* is addressed to."""
-        return self._listener_for(item) is not None
+        return self._listeners.taker(item) is not None
 
     def restore(self, stored: Iterable[origins.Inbound]) -> None:
         """Commands that an earlier life accepted and did not dispatch, in their order."""
         for item in stored:
-            listener = self._listener_for(item)
+            listener = self._listeners.taker(item)
             if listener is None:
                 self._homeless.append(item)
             else:
@@ -125,7 +120,7 @@ class Receiver:
         """
         origin = self._origin(item)
         origin.in_inbox = True
-        listener = self._listener_for(item)
+        listener = self._listeners.taker(item)
         if fresh and (listener is None or item.number < origin.floor):
             self._port.withdraw(item)
             return
@@ -151,7 +146,7 @@ class Receiver:
         item.stage = origins.Stage.DONE
         item.reply = (status, body)
         item.body = b""
-        self._active.pop(item, None)
+        self._let_go(item)
         self._reply(item)
         if item.kind == messages.Kind.RECORD:
             self._release(origin, origin.finish(item.number))
@@ -161,6 +156,7 @@ class Receiver:
     def put_off(self, item: origins.Inbound) -> None:
         """A record cannot be applied now, though it may be soon: its sender keeps it."""
         self._put_off[item] = self._now + PUT_OFF_SECONDS
+        self._admission.rest(item)
 
     def heartbeat(self, item: origins.Inbound) -> None:
         """The server still works on a monitored call."""
@@ -179,6 +175,7 @@ class Receiver:
             return
         origin = self._origin(item)
         origin.heard_at = now
+        granted = self._admission.arrived(item)
         if message.floor > origin.floor:
             self._raise_floor(origin, item, message.floor)
         known = origin.items.get(item.number)
@@ -188,25 +185,27 @@ class Receiver:
             self._again(origin, known, item)
         elif self._is_crowded(item):
             self._refuse(item, messages.Refusal.BUSY, "the listener has too much before it")
+        elif not self._admission.admit(item, granted):
+            self._refuse(item, messages.Refusal.BUSY, "no credit was granted for it")
         else:
             self._take(origin, item)
 
+    def want(self, message: messages.Want, via: object, now: float) -> None:
+        """A sender asks for leave to ship its backlog."""
+        self._now = now
+        self._admission.want(message, via)
+
     def fanout(self, message: messages.Fanout, via: object) -> None:
         """Take a fanout, unless it is the second copy of one."""
-        key = (message.sender or b"", message.number)
-        if key in self._fanouts:
-            return
-        self._fanouts[key] = None
-        if len(self._fanouts) > FANOUT_MEMORY:
-            self._fanouts.popitem(last=False)
-        for number, listener in list(self._listeners.items()):
-            if message.address in listener.fanouts and not self._port.is_crowded(number):
+        sender = message.sender or b""
+        for number in self._listeners.takers(message):
+            if not self._port.is_crowded(number):
                 self._port.dispatch(
                     origins.Inbound(
                         kind=None,
                         number=message.number,
-                        origin=key[0],
-                        reply_to=key[0],
+                        origin=sender,
+                        reply_to=sender,
                         via=via,
                         address=message.address,
                         body=message.body,
@@ -217,14 +216,19 @@ class Receiver:
     # Time.
 
     def flush(self) -> None:
-        """Send the acknowledgements that have gathered; call it once a turn."""
+        """Send what has gathered, and go on with what waited for its turn; call it once a turn."""
+        for item in self._admission.next_ready():
+            self._dispatch(self._origin(item), item)
         for via, message in self._acks.take():
             self._port.transmit(via, message)
+        for via, grant in self._admission.grants(self._now):
+            self._port.transmit(via, grant)
 
     def tick(self, now: float) -> None:
         """Report on what takes long, and forget what is over; call it about once a second."""
         self._look_at_active(now)
         self._now = now
+        self._admission.tick(now)
         for item in [each for each, until in self._put_off.items() if now >= until]:
             del self._put_off[item]
             self._drop(self._origin(item), item)
@@ -244,14 +248,20 @@ class Receiver:
             self._port.forget(outbox, address, floor)
 
     def _look_at_active(self, now: float) -> None:
-        """Report what is held here. What waits for something that is not here is not."""
+        """Report what is held here. What waits for something that is not here is not.
+
+        Of a backlog that would only keep room from what it waits for.
+        """
         reports: dict[tuple[object, ...], list[origins.Inbound]] = {}
         for item in list(self._active):
             origin = self._origin(item)
             if item.stage is origins.Stage.PARKED and item.after not in origin.items:
-                if now - item.arrived > PARKED_RETENTION:
+                is_backlog = self._admission.holds(item)
+                if is_backlog or now - item.arrived > PARKED_RETENTION:
                     origin.unpark(item)
                     self._drop(origin, item)
+                if is_backlog:
+                    self._refuse(item, messages.Refusal.BUSY, "what it follows is not here")
             elif self._is_report_due(item, now):
                 item.reported = now
                 key = (item.reply_to, item.origin, item.kind, item.via)
@@ -287,13 +297,13 @@ class Receiver:
         return item.epoch < newest
 
     def _is_crowded(self, item: origins.Inbound) -> bool:
-        listener = self._listener_for(item)
+        listener = self._listeners.taker(item)
         return listener is not None and self._port.is_crowded(listener)
 
     def _raise_floor(self, origin: origins.Origin, item: origins.Inbound, floor: int) -> None:
         freed, over = origin.raise_floor(floor)
         for old in over:
-            self._active.pop(old, None)
+            self._let_go(old)
             self._answered.pop(old, None)
         if origin.in_inbox:
             self._floors[(item.origin, item.address)] = floor
@@ -331,17 +341,21 @@ class Receiver:
     def _release(self, origin: origins.Origin, items: list[origins.Inbound]) -> None:
         """Nothing that these have to wait for is left."""
         for item in items:
-            listener = self._listener_for(item)
             if item.kind == messages.Kind.COMMAND:
                 item.stage = origins.Stage.ACCEPTING
                 self._port.accept(item)
-            elif listener is not None:
-                self._hand_over(item, listener)
+            elif self._admission.begin(item):
+                self._dispatch(origin, item)
             else:
-                self._drop(origin, item)
-                self._refuse(
-                    item, messages.Refusal.NOT_LISTENING, "no listener takes this address"
-                )
+                item.stage = origins.Stage.READY
+
+    def _dispatch(self, origin: origins.Origin, item: origins.Inbound) -> None:
+        listener = self._listeners.taker(item)
+        if listener is not None:
+            self._hand_over(item, listener)
+        else:
+            self._drop(origin, item)
+            self._refuse(item, messages.Refusal.NOT_LISTENING, "no listener takes this address")
 
     def _hand_over(self, item: origins.Inbound, listener: int) -> None:
         item.listener = listener
@@ -350,46 +364,24 @@ class Receiver:
 
     def _drop(self, origin: origins.Origin, item: origins.Inbound) -> None:
         """*item* is not under way here any more."""
-        self._active.pop(item, None)
+        self._let_go(item)
         if origin.items.get(item.number) is item:
             del origin.items[item.number]
 
-    def _listener_for(self, item: origins.Inbound) -> int | None:
-        """The listener that the sender chose, or else any other of this address and pool."""
-        address, pool = streams.split_key(item.address)
-        for number in (item.listener, *self._listeners):
-            listener = self._listeners.get(number)
-            if listener is None or listener.pool != (pool or ""):
-                continue
-            if address in listener.addresses:
-                return number
-        return None
+    def _let_go(self, item: origins.Inbound) -> None:
+        self._active.pop(item, None)
+        self._admission.leave(item)
 
     def _acknowledge(self, item: origins.Inbound) -> None:
         if item.kind == messages.Kind.COMMAND:
             self._acks.add(item)
 
     def _reply(self, item: origins.Inbound) -> None:
-        if item.reply is not None and item.kind is not None:
-            status, body = item.reply
-            self._port.transmit(
-                item.via,
-                messages.Reply(
-                    item.reply_to, item.origin, int(item.kind), item.number, status, body
-                ),
-            )
+        if item.reply is not None:
+            self._port.transmit(item.via, answers.reply(item, *item.reply))
 
     def _report(self, items: list[origins.Inbound], *, monitor: bool) -> None:
-        first = items[0]
-        numbers = [item.number for item in items]
-        self._port.transmit(
-            first.via,
-            messages.Holding(first.reply_to, first.origin, int(first.kind or 0), numbers, monitor),
-        )
+        self._port.transmit(items[0].via, answers.holding(items, monitor=monitor))
 
     def _refuse(self, item: origins.Inbound, code: int, text: str) -> None:
-        kind = int(item.kind or 0)
-        self._port.transmit(
-            item.via,
-            messages.Refuse(item.reply_to, item.origin, kind, [item.number], code, text),
-        )
+        self._port.transmit(item.via, answers.refusal(item, code, text))

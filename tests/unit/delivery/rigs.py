@@ -168,7 +168,7 @@ class SenderRig:
 class ReceiverRig:
     """A receiver whose inbox answers at once, unless *holds_back*."""
 
-    def __init__(self) -> None:
+    def __init__(self, backlog_slots: int = 0) -> None:
         self.now = 100.0
         self.sent: list[tuple[object, Any]] = []
         self.dispatched: list[origins.Inbound] = []
@@ -178,7 +178,7 @@ class ReceiverRig:
         self.forgotten: list[tuple[bytes, str, int]] = []
         self.crowded: set[int] = set()
         self.holds_back = False
-        self.receiver = receiver.Receiver(self, holding_interval=2.0)
+        self.receiver = receiver.Receiver(self, holding_interval=2.0, backlog_slots=backlog_slots)
         self.receiver.listen(1, [TOPIC], [TOPIC])
 
     # What the test does

@@ -2,7 +2,7 @@
 """Fanouts: to whoever listens now, once."""
 
 from nova_edge_bus.delivery import fanouts
-from nova_edge_bus.delivery import receiver
+from nova_edge_bus.delivery import listeners
 from nova_edge_bus.protocol import messages
 from tests.unit.delivery import rigs
 from tests.unit.delivery.rigs import TOPIC
@@ -53,11 +53,11 @@ def test_a_crowded_listener_misses_a_fanout() -> None:
 
 def test_the_memory_of_fanouts_is_bounded() -> None:
     rig = rigs.ReceiverRig()
-    for number in range(receiver.FANOUT_MEMORY + 10):
+    for number in range(listeners.FANOUT_MEMORY + 10):
         rig.receiver.fanout(fanout(number), "e1")
-    assert len(rig.receiver._fanouts) == receiver.FANOUT_MEMORY
-    rig.receiver.fanout(fanout(receiver.FANOUT_MEMORY), "e2")
-    assert len(rig.dispatched) == receiver.FANOUT_MEMORY + 10
+    assert len(rig.receiver._listeners._fanouts) == listeners.FANOUT_MEMORY
+    rig.receiver.fanout(fanout(listeners.FANOUT_MEMORY), "e2")
+    assert len(rig.dispatched) == listeners.FANOUT_MEMORY + 10
 
 
 def test_a_fanout_is_sent_again_until_an_endpoint_confirms_it() -> None:
