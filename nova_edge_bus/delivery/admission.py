@@ -118,7 +118,7 @@ class Admission:
         patience = round(1000 * max(MIN_PATIENCE, len(self._queue) / QUESTIONS_PER_SECOND))
         for key, entries in told.items():
             line = self._lines[key]
-            yield line.via, messages.Grant(line.reply_to, *key, entries, patience)
+            yield line.via, messages.Grant(line.reply_to, None, *key, entries, patience)
 
     def tick(self, now: float) -> None:
         """Take back what was granted to those who do not come."""

@@ -295,6 +295,7 @@ class Grant(typing.NamedTuple):
     """
 
     to: bytes
+    sender: bytes | None
     outbox: bytes
     address: str
     entries: int

@@ -91,7 +91,7 @@ class Router:
             messages.Fanout: self._fanout,
             messages.FanoutSent: self._ignore,
             messages.Want: self._want,
-            messages.Grant: self._answer,
+            messages.Grant: self._grant,
             messages.Listen: self._listen,
             messages.Unlisten: self._unlisten,
             messages.Lookup: self._lookup,
@@ -321,6 +321,9 @@ class Router:
         else:
             outbox = message.outbox or peer.outbox
             self._forward(target, message._replace(reply_to=peer.id, outbox=outbox))
+
+    def _grant(self, peer: _Peer, message: messages.Grant) -> None:
+        self._answer(peer, message._replace(sender=peer.id))
 
     def _ignore(self, peer: _Peer, message: messages.FanoutSent) -> None:
         """A peer has no reason to send this; it is credited, so it is let pass."""

@@ -47,7 +47,7 @@ def backlog(
 def test_who_asks_is_answered_at_once_even_with_nothing(rig: rigs.ReceiverRig) -> None:
     want(rig, MANY)
     (first,) = rig.said(messages.Grant)
-    assert first == messages.Grant(b"peer0001", outbox(1), TOPIC, ROOM, first.patience)
+    assert first == messages.Grant(b"peer0001", None, outbox(1), TOPIC, ROOM, first.patience)
     want(rig, MANY, sender=2)
     (second,) = rig.said(messages.Grant)
     assert (second.outbox, second.entries) == (outbox(2), 0)

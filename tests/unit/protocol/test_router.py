@@ -56,6 +56,15 @@ def test_a_want_goes_to_the_peer_it_names_with_its_sender_filled_in() -> None:
     assert a.inbox == c.inbox == []
 
 
+def test_a_grant_says_who_gave_it() -> None:
+    world = fleet.Fleet()
+    a, b, c = (world.join(name) for name in "abc")
+    grant = messages.Grant(b.id, c.id, b"o-b     ", "v/e/t", 4, 5000)
+    a.session.queue(grant)
+    world.settle()
+    assert b.inbox == [grant._replace(sender=a.id)]
+
+
 def test_wants_for_a_peer_that_does_not_read_are_bounded() -> None:
     world = fleet.Fleet(pending_messages=4)
     a, b = world.join("a"), world.join("b", window_messages=2)
@@ -80,7 +89,6 @@ def test_the_more_sessions_there_are_the_longer_their_return_is_spread() -> None
         messages.Reply(b"", b"o-b     ", 2, 1, 0, b"result"),
         messages.Holding(b"", b"o-b     ", 2, [1, 2], False),
         messages.Refuse(b"", b"o-b     ", 2, [1], Refusal.NOT_LISTENING, "gone"),
-        messages.Grant(b"", b"o-b     ", "v/e/t", 4, 5000),
     ],
 )
 def test_answers_go_to_the_peer_they_name(answer: messages.Message) -> None:
