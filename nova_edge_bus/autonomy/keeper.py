@@ -11,6 +11,8 @@ import collections
 import functools
 import json
 from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 from typing import NamedTuple
 
 from nova_edge_bus import concurrency
@@ -217,6 +219,11 @@ class Keeper:
         request = bodies.request(body)
         answer = self.snapshot.answer(request.message, context=request.context)
         return None if answer is None else bodies.reply(answer)
+
+    def known(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Say what is known of the row that a write is about to change; see ``before``."""
+        self.digest(wholly=True)
+        return self.snapshot.before(message)
 
     def is_hopeless(self, group: str) -> bool:
         """Tell whether what a call of *group* is part of cannot end well while cut off.

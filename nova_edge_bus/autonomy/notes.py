@@ -50,12 +50,12 @@ def _note(journal: journal_module.Journal, seq: int, body: bytes) -> None:
     except ValueError:
         # Not nova's; whoever applies it will say so.
         return
-    host = _host(request.message)
+    host = host_of(request.message)
     if request.note is None and host is not None:
         _add(journal, seq, body, {"instance_host": host})
 
 
-def _host(message: Mapping[str, Any]) -> str | None:
+def host_of(message: Mapping[str, Any]) -> str | None:
     """The host that an instance was on when it was saved, if the message tells."""
     target = (message.get("args") or {}).get("objinst") or {}
     if target.get("nova_object.name") != "Instance":

@@ -21,7 +21,11 @@ def _add_snapshot(connection: sqlalchemy.Connection) -> None:
     schema.snapshot.create(connection)
 
 
-STEPS: dict[int, Step] = {2: _add_snapshot}
+def _count_forwarded(connection: sqlalchemy.Connection) -> None:
+    connection.execute(schema.counters.insert(), {"name": "forwarded", "value": 0})
+
+
+STEPS: dict[int, Step] = {2: _add_snapshot, 3: _count_forwarded}
 """The step that leads *to* a version, for each version after the first."""
 
 

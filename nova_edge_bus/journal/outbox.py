@@ -15,6 +15,7 @@ from typing import Any
 from nova_edge_bus.journal import counters
 from nova_edge_bus.journal import database
 from nova_edge_bus.journal import entries
+from nova_edge_bus.journal import history
 from nova_edge_bus.journal import quota
 from nova_edge_bus.journal import schema
 from nova_edge_bus.journal import settled
@@ -80,6 +81,7 @@ class Outbox:
         self._streams: dict[tuple[str, str], int] = {}
         self._names: dict[int, tuple[str, str]] = {}
         self.settled = settled.Settled(db, counts, self)
+        self.history = history.History(db, counts, self)
 
     # What is kept in memory follows the transaction: the journal calls these three.
 
@@ -181,6 +183,11 @@ class Outbox:
             number = int(key[0])
             self._remember(number, link, address)
         return number
+
+    def numbers_of(self, link: str, address: str) -> list[int]:
+        """Return the numbers of the streams to an address over a link: one, or none yet."""
+        number = self._streams.get((link, address))
+        return [] if number is None else [number]
 
     def _remember(self, number: int, link: str, address: str) -> None:
         self._streams[link, address] = number

@@ -13,7 +13,7 @@ from sqlalchemy import MetaData
 from sqlalchemy import Table
 from sqlalchemy import Text
 
-VERSION = 2
+VERSION = 3
 APPLICATION_ID = 0x4E454A31
 """Marks the file as a journal of this package ("NEJ1") for ``file(1)`` and for ourselves."""
 
@@ -33,6 +33,8 @@ class State(enum.IntEnum):
     RECORDED = 7
 
 
+MAX_SEQ = (1 << 63) - 1
+
 UNPINNED = bytes(8)
 """Stands for "no consumer": pinning then keeps the row's size, so it happens in place too."""
 
@@ -48,6 +50,7 @@ COUNTERS = (
     "received",
     "withdrawn",
     "damaged",
+    "forwarded",
 )
 
 metadata = MetaData()

@@ -70,6 +70,47 @@ RECORDS = (
     .order_by(_c.seq)
     .limit(bindparam("most"))
 )
+RECORDS_DOWN = (
+    select(_table)
+    .where(
+        _c.seq < bindparam("before"),
+        _c.seq >= bindparam("first"),
+        _c.kind == int(messages.Kind.RECORD),
+        _c.state.in_((int(schema.State.PENDING), *schema.TAKEN)),
+    )
+    .order_by(_c.seq.desc())
+    .limit(bindparam("most"))
+)
+RECORDED = (
+    select(_c.seq)
+    .where(
+        _c.seq >= bindparam("first"),
+        _c.state == int(schema.State.RECORDED),
+        _c.stream.in_(bindparam("streams", expanding=True)),
+    )
+    .order_by(_c.seq)
+    .limit(bindparam("most"))
+)
+NEWEST_RECORDED = (
+    select(_c.seq)
+    .where(
+        _c.state == int(schema.State.RECORDED),
+        _c.stream.in_(bindparam("streams", expanding=True)),
+    )
+    .order_by(_c.seq.desc())
+    .limit(bindparam("most"))
+)
+APPLIED_SINCE = (
+    select(_c.seq)
+    .where(
+        schema.SETTLED,
+        _c.changed_at >= bindparam("at"),
+        _c.kind == int(messages.Kind.RECORD),
+        _c.state.in_(schema.TAKEN),
+    )
+    .order_by(_c.seq)
+)
+RETIRABLE = select(_c.seq).where(_c.seq.in_(select(_each.c.value)), _c.state.in_(schema.TAKEN))
 STREAMS = (
     select(_c.stream, func.count(), func.min(_c.seq), func.max(_c.seq), func.sum(_c.size))
     .where(schema.PENDING)

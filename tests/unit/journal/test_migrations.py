@@ -48,6 +48,7 @@ def old(path: pathlib.Path) -> pathlib.Path:
             make.append(it, make.entry(), make.entry())
     with sqlite3.connect(path) as connection:
         connection.execute("DROP TABLE snapshot")
+        connection.execute("DELETE FROM counters WHERE name = 'forwarded'")
     return path
 
 
@@ -58,7 +59,15 @@ def test_version_2_has_a_snapshot(old: pathlib.Path) -> None:
         with it.transaction():
             assert it.kept.read() == [("a", b"1")]
             assert len(it.outbox.records(0, 10)) == 2
-    assert version(old) == 2
+    assert version(old) == schema.VERSION
+
+
+def test_version_3_counts_what_was_forwarded(old: pathlib.Path) -> None:
+    with make.opened(old) as it:
+        make.settle(it, (1, "recorded", None))
+        with it.transaction():
+            it.outbox.history.retire([1], 1.0)
+        assert make.counters(it)["forwarded"] == 1
 
 
 def test_a_new_journal_is_of_this_version(path: pathlib.Path) -> None:

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The records of an outbox, looked through again when the receiver has lost what it had applied."""
+
+import json
+from collections.abc import Collection
+from collections.abc import Mapping
+from typing import Any
+from typing import Protocol
+
+from nova_edge_bus.journal import counters
+from nova_edge_bus.journal import database
+from nova_edge_bus.journal import entries
+from nova_edge_bus.journal import schema
+from nova_edge_bus.journal import statements
+
+_ALL = -1
+"""SQLite's "no limit"."""
+
+
+class _Outbox(Protocol):
+    def entry_of(self, row: Any) -> entries.Entry: ...
+    def numbers_of(self, link: str, address: str) -> list[int]: ...
+
+
+class History:
+    """The pending and the applied records of one outbox."""
+
+    def __init__(self, db: database.Database, counts: counters.Counters, outbox: _Outbox) -> None:
+        self._db = db
+        self._counts = counts
+        self._outbox = outbox
+
+    def down(self, before: int | None, first: int, limit: int | None) -> list[entries.Entry]:
+        """Return the records below *before* and not below *first*, the newest first."""
+        values = {
+            "before": schema.MAX_SEQ if before is None else before,
+            "first": first,
+            "most": _ALL if limit is None else limit,
+        }
+        rows = self._db.run(statements.RECORDS_DOWN, values).all()
+        return [self._outbox.entry_of(row) for row in rows]
+
+    def recorded(self, link: str, address: str, first: int, limit: int) -> list[int]:
+        """Return the seqs of what a receiver's database has on record, from *first* on."""
+        streams = self._outbox.numbers_of(link, address)
+        values = {"streams": streams, "first": first, "most": limit}
+        return [row.seq for row in self._db.run(statements.RECORDED, values)]
+
+    def newest_recorded(self, link: str, address: str, limit: int) -> list[int]:
+        """Return the newest of those, in seq order."""
+        values = {"streams": self._outbox.numbers_of(link, address), "most": limit}
+        return sorted(row.seq for row in self._db.run(statements.NEWEST_RECORDED, values))
+
+    def applied_since(self, moment: float) -> list[int]:
+        """Return the seqs of the records that were applied at *moment*, wall clock, or later."""
+        return [row.seq for row in self._db.run(statements.APPLIED_SINCE, {"at": int(moment)})]
+
+    def retire(self, seqs: Collection[int], now: float) -> None:
+        """Settle applied records as merged, because others stand for them now.
+
+        :raises ValueError: when one of them is not applied
+        """
+        given = {"seqs": json.dumps(list(seqs))}
+        found = {row.seq for row in self._db.run(statements.RETIRABLE, given)}
+        if found != set(seqs):
+            raise ValueError(f"records {sorted(set(seqs) - found)[:10]} are not applied")
+        state = int(schema.State.MERGED)
+        self._db.run_many(statements.DROP_BODY, [(b"", seq) for seq in found])
+        self._db.run_many(statements.SETTLE, [(state, int(now), seq) for seq in found])
+        self._counts.add("forwarded", len(found))
+
+    def explain(self, reasons: Mapping[int, str]) -> None:
+        """Say of settled entries that have no reason yet why they ended so."""
+        self._db.run_many(statements.EXPLAIN, list(reasons.items()))
