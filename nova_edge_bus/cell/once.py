@@ -15,9 +15,7 @@ on its arguments alone, and compares states in the last of them.
 from __future__ import annotations
 
 import contextvars
-import sys
 import threading
-import time
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -28,21 +26,17 @@ from sqlalchemy import exc
 from sqlalchemy import orm
 
 from nova_edge_bus import concurrency
+from nova_edge_bus.cell import databases
 from nova_edge_bus.cell import fencing
+from nova_edge_bus.cell import floors
 from nova_edge_bus.cell import keyed
 from nova_edge_bus.cell import table
 
 LOG = concurrency.NativeLogger(__name__)
 
-LOOK_AGAIN = 10.0
-"""Seconds after which a database without the table is looked at again."""
-REPEAT_WARNING = 3600.0
-FOLD_EVERY = 64
-"""How far the floor of an outbox has to rise until rows below it are deleted."""
-FOLD_ROWS = 500
-"""The most rows deleted at a time, so that nobody waits for them."""
 _PART = "edge_bus_part"
 _inbox = table.inbox
+_remembered = floors.Remembered()
 
 
 class Applying:
@@ -50,16 +44,28 @@ class Applying:
 
     :param outbox: the id of the outbox that it is from
     :param fence: the condition under which it may land, if any
+    :param address: that of its stream
+    :param epoch: the one that its outbox ships it under
     """
 
-    __slots__ = ("engines", "fence", "outbox", "parts", "seq")
+    __slots__ = ("engines", "epoch", "fence", "had_effect", "outbox", "parts", "seq", "stream")
 
-    def __init__(self, outbox: bytes, seq: int, fence: fencing.Fence | None) -> None:
+    def __init__(
+        self, outbox: bytes, seq: int, fence: fencing.Fence | None, address: str, epoch: int
+    ) -> None:
         self.outbox = outbox.hex()
         self.seq = seq
         self.fence = fence
+        self.stream = table.stream_of(address)
+        self.epoch = epoch
         self.parts = 0
+        self.had_effect = False
         self.engines: weakref.WeakSet[sqlalchemy.Engine] = weakref.WeakSet()
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the database has it on record that the entry had an effect."""
+        return self.parts > 0 or self.had_effect
 
     def was_applied(self) -> bool:
         """Whether the commit that would be the next one has been made before.
@@ -70,9 +76,15 @@ class Applying:
         query = sqlalchemy.select(_inbox.c.seq).filter_by(**key)
         for engine in list(self.engines):
             with engine.connect() as connection:
-                if _tables.exists(connection) and connection.execute(query).first():
-                    return True
-        return False
+                if not databases.has_tables(connection):
+                    continue
+                if self.lies_below_floor(connection) or connection.execute(query).first():
+                    self.had_effect = True
+        return self.had_effect
+
+    def lies_below_floor(self, connection: sqlalchemy.Connection) -> bool:
+        """Whether the entry was settled before its outbox was put back from a copy."""
+        return self.seq < _remembered.floor(connection, self.outbox, self.stream, self.epoch)
 
 
 _current: contextvars.ContextVar[Applying | None] = contextvars.ContextVar(
@@ -80,14 +92,21 @@ _current: contextvars.ContextVar[Applying | None] = contextvars.ContextVar(
 )
 
 
-def begin(outbox: bytes, seq: int, fence: fencing.Fence | None = None) -> Applying:
+def begin(
+    outbox: bytes,
+    seq: int,
+    fence: fencing.Fence | None = None,
+    *,
+    address: str = "",
+    epoch: int = 0,
+) -> Applying:
     """What this thread or greenlet commits from now on are the effects of this entry.
 
     With a *fence*, nova's method raises :class:`~nova_edge_bus.errors.Fenced` when the entry must
     not land.
     """
     _listen()
-    applying = Applying(outbox, seq, fence)
+    applying = Applying(outbox, seq, fence, address, epoch)
     _current.set(applying)
     return applying
 
@@ -102,55 +121,24 @@ def with_keys_merged(message: Mapping[str, Any], base: Mapping[str, Any]) -> Map
 
     Where no database with the table has the instance, the save stays as it is.
     """
-    for engine in _engines():
+    for engine in databases.engines():
         try:
             with engine.connect() as connection:
-                merged = _tables.exists(connection) and keyed.merge(message, base, connection)
+                merged = databases.has_tables(connection) and keyed.merge(
+                    message, base, connection
+                )
         except Exception as error:
             # One that cannot be read now cannot be written a moment later either, and the entry
             # fails with nova's own error.
-            LOG.warning_once_in(LOOK_AGAIN, "cannot read metadata to merge with: %s", error)
+            LOG.warning_once_in(
+                databases.LOOK_AGAIN, "cannot read metadata to merge with: %s", error
+            )
             continue
         if merged:
             return merged
     return message
 
 
-_seen: weakref.WeakSet[sqlalchemy.Engine] = weakref.WeakSet()
-
-
-def _engines() -> list[sqlalchemy.Engine]:
-    """Those that nova has used for entries; before the first one, nova's own for its cell."""
-    if not _seen:
-        nova = sys.modules.get("nova.db.main.api")
-        return [] if nova is None else [nova.get_engine()]
-    return list(_seen)
-
-
-class _Tables:
-    """Which databases have the inbox table."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: weakref.WeakKeyDictionary[sqlalchemy.Engine, float]
-        self._known = weakref.WeakKeyDictionary()
-
-    def exists(self, connection: sqlalchemy.Connection) -> bool:
-        engine = connection.engine
-        with self._lock:
-            look_at = self._known.get(engine, 0.0)
-        if look_at == float("inf"):
-            return True
-        now = time.monotonic()
-        if now < look_at:
-            return False
-        found = bool(sqlalchemy.inspect(connection).has_table(_inbox.name))
-        with self._lock:
-            self._known[engine] = float("inf") if found else now + LOOK_AGAIN
-        return found
-
-
-_tables = _Tables()
 _listening = threading.Lock()
 _is_listening = False
 
@@ -173,9 +161,9 @@ def _after_begin(
     if applying is None:
         return
     applying.engines.add(connection.engine)
-    _seen.add(connection.engine)
+    databases.saw(connection.engine)
     if applying.fence is not None and not session.in_nested_transaction():
-        if _tables.exists(connection):
+        if databases.has_tables(connection):
             applying.fence.check(connection)
 
 
@@ -186,9 +174,14 @@ def _before_commit(session: orm.Session) -> None:
     # SQLAlchemy flushes after this event, and what is flushed later could not be undone here.
     session.flush()
     connection = session.connection()
-    if not _tables.exists(connection):
+    if not databases.has_tables(connection):
         return
     row = {"outbox": applying.outbox, "seq": applying.seq, "part": applying.parts}
+    if applying.lies_below_floor(connection):
+        LOG.info("outbox=%(outbox)s seq=%(seq)s lies below the floor and was settled", row)
+        _empty(connection)
+        session.info[_PART] = applying
+        return
     try:
         connection.execute(_inbox.insert(), row)
     except Exception as error:
@@ -226,44 +219,3 @@ def _after_commit(session: orm.Session) -> None:
 
 def _after_rollback(session: orm.Session) -> None:
     session.info.pop(_PART, None)
-
-
-class Folding:
-    """Deletes the rows of entries that are never going to be shipped again."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._folded: dict[str, int] = {}
-
-    def fold(self, applying: Applying, floor: int) -> None:
-        """Delete what lies below *floor* now and then; failing to is no harm.
-
-        The rows are deleted by their keys: a range would be locked with the gap above it, into
-        which another conductor may be inserting.
-        """
-        with self._lock:
-            if floor - self._folded.get(applying.outbox, 0) < FOLD_EVERY:
-                return
-            self._folded[applying.outbox] = floor
-        for engine in list(applying.engines):
-            try:
-                with engine.connect() as connection:
-                    if _tables.exists(connection):
-                        _delete_below(connection, applying.outbox, floor)
-            except Exception as error:
-                LOG.warning_once_in(REPEAT_WARNING, "cannot fold the inbox table: %s", error)
-
-
-def _delete_below(connection: sqlalchemy.Connection, outbox: str, floor: int) -> None:
-    below = (
-        sqlalchemy.select(_inbox)
-        .where(_inbox.c.outbox == outbox, _inbox.c.seq < floor)
-        .limit(FOLD_ROWS)
-    )
-    delete = _inbox.delete().where(
-        *(column == sqlalchemy.bindparam(f"its_{column.name}") for column in _inbox.c)
-    )
-    while found := connection.execute(below).all():
-        keys = [{f"its_{name}": value for name, value in row._mapping.items()} for row in found]
-        connection.execute(delete, keys)
-        connection.commit()

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inbox table of a cell's database."""
+"""The tables of a cell's database."""
+
+import hashlib
 
 import sqlalchemy
 from sqlalchemy import BigInteger
@@ -20,3 +22,22 @@ inbox = sqlalchemy.Table(
     mysql_charset="ascii",
 )
 """One row for each commit that an entry has caused; written by that commit."""
+
+floors = sqlalchemy.Table(
+    "edge_bus_floor",
+    metadata,
+    Column("outbox", String(16), primary_key=True),
+    Column("stream", String(16), primary_key=True),
+    Column("floor", BigInteger, nullable=False),
+    mysql_engine="InnoDB",
+    mysql_charset="ascii",
+)
+"""By outbox and stream, the seq below which every entry is settled and has no rows any more.
+
+A stream is known by the first half of a hash of its address, see :func:`stream_of`.
+"""
+
+
+def stream_of(address: str) -> str:
+    """Return what the tables know a stream by."""
+    return hashlib.sha256(address.encode()).hexdigest()[:16]

@@ -233,11 +233,12 @@ class Sender:
         item = self._backlog.find(kind, number)
         if item is None or item.kind == messages.Kind.COMMAND:
             return
-        self._port.answer(item, status, body)
+        is_recorded = status == messages.Status.RECORDED
+        self._port.answer(item, messages.Status.OK if is_recorded else status, body)
         if item.is_call:
             self._finish(item)
         else:
-            self._settle(item, "applied")
+            self._settle(item, "recorded" if is_recorded else "applied")
 
     def holding(self, kind: int, numbers: Iterable[int], now: float, *, monitor: bool) -> None:
         """The receiver is still at work on these."""

@@ -2,6 +2,7 @@
 """Deliveries as oslo.messaging's servers see them."""
 
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 from oslo_messaging._drivers import base
 
 from nova_edge_bus import concurrency
+from nova_edge_bus.cell import audit
 from nova_edge_bus.cell import fencing
+from nova_edge_bus.cell import floors
 from nova_edge_bus.cell import once
 from nova_edge_bus.cell import replies
 from nova_edge_bus.cell import transient
@@ -20,7 +23,7 @@ from nova_edge_bus.runtime import client as client_module
 
 LOG = logging.getLogger(__name__)
 
-_FOLDING = once.Folding()
+_FOLDING = floors.Folding()
 _PATIENCE = transient.Patience()
 
 
@@ -56,7 +59,13 @@ class RpcIncoming(base.RpcIncomingMessage):
             if self._note and self._note.get("base"):
                 self.message = once.with_keys_merged(self.message, self._note["base"])
             fence = fencing.fence_of(self.message, self._note)
-            self._applying = once.begin(self._item.origin, self._item.number, fence)
+            self._applying = once.begin(
+                self._item.origin,
+                self._item.number,
+                fence,
+                address=self._item.address,
+                epoch=self._item.epoch,
+            )
 
     def requeue(self) -> None:
         """Not for RPC."""
@@ -73,11 +82,15 @@ class RpcIncoming(base.RpcIncomingMessage):
             if failure is not None and self._may_be_applied_later(failure):
                 self._client.put_off(self._item)
                 return
+        elif self._note and audit.QUESTION in self._note:
+            reply, failure = _audited(self._note)
         if self._item.kind in (messages.Kind.REQUEST, messages.Kind.RECORD):
             status, packed = _pack(reply, failure)
+        if applying is not None and status == messages.Status.OK and applying.is_recorded:
+            status = messages.Status.RECORDED
         self._client.finish(self._item, int(status), packed)
         if applying is not None:
-            _FOLDING.fold(applying, self._item.floor)
+            _FOLDING.fold(applying.engines, applying.outbox, applying.stream, self._item.floor)
 
     def _may_be_applied_later(self, failure: Any) -> bool:
         """Whether nobody waits for the outcome, and the database's trouble may pass."""
@@ -214,6 +227,16 @@ def _was_applied(applying: once.Applying) -> bool:
         # Whatever the database has to say; the failure itself is what the caller is told.
         LOG.exception("cannot tell whether an entry was applied before")
         return False
+
+
+def _audited(note: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What the database has to say, as a reply and a failure."""
+    try:
+        return audit.answer(note), None
+    except Exception:
+        # It may be away for a while, and whoever asks asks again.
+        LOG.warning("cannot look up what the database knows", exc_info=True)
+        return None, sys.exc_info()
 
 
 def _is_expired(item: origins.Inbound) -> bool:

@@ -32,6 +32,8 @@ class Status(enum.IntEnum):
 
     OK = 0
     FAILURE = 1
+    RECORDED = 2
+    """OK, and the receiver's database has it on record."""
 
 
 class Refusal(enum.IntEnum):

@@ -16,12 +16,17 @@ from nova.db.main import models
 from sqlalchemy import event
 from sqlalchemy import orm
 
+from nova_edge_bus.cell import audit
+from nova_edge_bus.cell import databases
+from nova_edge_bus.cell import floors
 from nova_edge_bus.cell import once
 from nova_edge_bus.cell import table
 from tests.unit.cell import applying
 from tests.unit.snapshot import rows
 from tests.unit.snapshot.centre import Centre
 from tests.unit.snapshot.centre import direct
+
+ADDRESS = "/nova/conductor"
 
 pytestmark = pytest.mark.usefixtures("centre")
 
@@ -212,19 +217,72 @@ def test_a_database_without_the_table_works_as_before(tmp_path: Any) -> None:
     bare.close()
 
 
+def applied(centre: Centre, entry: applying.Entry, seq: int, *, epoch: int = 1) -> once.Applying:
+    """Apply an entry as number *seq* of an outbox."""
+    current = once.begin(entry.outbox, seq, address=ADDRESS, epoch=epoch)
+    centre(entry.context, entry.message)
+    once.end()
+    return current
+
+
 def test_rows_below_the_floor_are_folded_away(centre: Centre) -> None:
     uuid = rows.instance(centre).uuid
-    folding = once.Folding()
+    folding = floors.Folding()
     entry = save(centre, uuid, power_state=4)
-    for seq in range(1, 2 * once.FOLD_EVERY):
-        entry.seq = seq
-        current = once.begin(entry.outbox, seq)
-        centre(entry.context, entry.message)
-        once.end()
-        folding.fold(current, floor=seq)
-    kept = [seq for seq in range(1, 2 * once.FOLD_EVERY) if at(centre, entry, seq)]
-    assert kept[0] == once.FOLD_EVERY, "what lies below the floor goes, a batch at a time"
-    assert kept == list(range(kept[0], 2 * once.FOLD_EVERY))
+    for seq in range(1, 2 * floors.FOLD_EVERY):
+        current = applied(centre, entry, seq)
+        folding.fold(current.engines, current.outbox, current.stream, seq)
+    kept = [seq for seq in range(1, 2 * floors.FOLD_EVERY) if at(centre, entry, seq)]
+    assert kept[0] == floors.FOLD_EVERY, "what lies below the floor goes, a batch at a time"
+    assert kept == list(range(kept[0], 2 * floors.FOLD_EVERY))
+
+
+def test_what_a_copy_of_a_journal_ships_again_has_no_effect(centre: Centre) -> None:
+    """The rows are folded away, and the copy thinks that its entry is pending."""
+    uuid = rows.instance(centre).uuid
+    entry = save(centre, uuid, power_state=4)
+    current = applied(centre, entry, 1)
+    assert current.is_recorded
+    floors.Folding().fold(current.engines, current.outbox, current.stream, 1000)
+    assert at(centre, entry, 1) == []
+    newer = save(centre, uuid, power_state=1)
+    newer.outbox = entry.outbox
+    applied(centre, newer, 1001)
+    again = applied(centre, entry, 1, epoch=2)
+    assert again.is_recorded, "the copy is told that it is settled"
+    assert stored(centre, uuid).power_state == 1
+    other = once.begin(entry.outbox, 1, address="/other/conductor", epoch=2)
+    centre(entry.context, entry.message)
+    once.end()
+    assert other.is_recorded
+    assert stored(centre, uuid).power_state == 4, "streams have floors of their own"
+
+
+def test_the_floor_rises_and_never_falls(centre: Centre) -> None:
+    entry = save(centre, rows.instance(centre).uuid, power_state=4)
+    current = applied(centre, entry, 1)
+    for floor in (1000, 100, 2000):
+        # Each a conductor of its own.
+        floors.Folding().fold(current.engines, current.outbox, current.stream, floor)
+    with next(iter(current.engines)).connect() as connection:
+        assert floors.read(connection, current.outbox, current.stream) == 2000
+
+
+def test_an_audit_tells_what_is_there(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = save(centre, rows.instance(centre).uuid, power_state=4)
+    for seq in (5, 7, 2000, 2002):
+        current = applied(centre, entry, seq)
+    monkeypatch.setattr(databases, "engines", lambda: list(current.engines))
+    note = audit.question(entry.outbox, ADDRESS, [5, 6, 7, 2000, 2001])
+    answer = audit.answer(note)
+    assert answer == {"floor": 0, "known": [5, 7, 2000], "highest": 2002}
+    floors.Folding().fold(current.engines, current.outbox, current.stream, 1000)
+    assert audit.answer(note) == {"floor": 1000, "known": [2000], "highest": 2002}
+    assert audit.answer(audit.question(b"unknown.", ADDRESS, [])) == {
+        "floor": 0,
+        "known": [],
+        "highest": 0,
+    }
 
 
 def at(centre: Centre, entry: applying.Entry, seq: int) -> list[int]:

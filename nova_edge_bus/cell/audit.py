@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a cell's database knows of entries that it was given: asked by those who keep them.
+
+A sender that was told of an effect asks now and then whether it is still there. The question
+travels as the note of a ping, which nova answers; what the database has to say takes the place of
+the ping's reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy
+
+from nova_edge_bus.cell import databases
+from nova_edge_bus.cell import floors
+from nova_edge_bus.cell import table
+
+QUESTION = "audit"
+"""The key of the question in a note."""
+_inbox = table.inbox
+
+
+def question(outbox: bytes, address: str, seqs: list[int]) -> dict[str, Any]:
+    """Return the note that asks for entries of a stream."""
+    return {QUESTION: {"outbox": outbox.hex(), "address": address, "seqs": seqs}}
+
+
+def answer(note: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Say which of the entries that a note asks for the database has had.
+
+    :returns: ``floor``, below which it has had all, ``known``, those from there on, and
+        ``highest``, the highest seq that it knows of the outbox; None without a database that
+        has the tables
+    :raises ValueError: when the note asks for something else
+    """
+    asked = note[QUESTION]
+    outbox, seqs = asked.get("outbox"), asked.get("seqs")
+    if not isinstance(outbox, str) or not all(isinstance(seq, int) for seq in seqs):
+        raise ValueError("the question of an audit has an outbox and seqs")
+    stream = table.stream_of(str(asked.get("address")))
+    known: set[int] = set()
+    floor = highest = 0
+    is_there = False
+    for engine in databases.engines():
+        with engine.connect() as connection:
+            if not databases.has_tables(connection):
+                continue
+            is_there = True
+            floor = max(floor, floors.read(connection, outbox, stream))
+            highest = max(highest, _highest(connection, outbox))
+            known |= _known(connection, outbox, seqs)
+    if not is_there:
+        return None
+    return {"floor": floor, "known": sorted(known), "highest": max(highest, floor - 1)}
+
+
+def _known(connection: sqlalchemy.Connection, outbox: str, seqs: list[int]) -> set[int]:
+    if not seqs:
+        return set()
+    query = (
+        sqlalchemy.select(_inbox.c.seq)
+        .where(_inbox.c.outbox == outbox, _inbox.c.seq.between(min(seqs), max(seqs)))
+        .distinct()
+    )
+    return set(connection.scalars(query)) & set(seqs)
+
+
+def _highest(connection: sqlalchemy.Connection, outbox: str) -> int:
+    query = (
+        sqlalchemy.select(_inbox.c.seq)
+        .where(_inbox.c.outbox == outbox)
+        .order_by(_inbox.c.seq.desc())
+        .limit(1)
+    )
+    return int(connection.execute(query).scalar() or 0)
