@@ -18,7 +18,7 @@ MAX_SEQ = (1 << 63) - 1
 def add_arguments(parser: argparse.ArgumentParser, statuses: Sequence[str] = ()) -> None:
     """Add the arguments that choose entries.
 
-    :param statuses: of :data:`reading.STATES`: between which the command lets one choose
+    :param statuses: of :data:`reading.STATUSES`: between which the command lets one choose
     """
     group = parser.add_argument_group(
         "entries",

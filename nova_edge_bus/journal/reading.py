@@ -32,12 +32,13 @@ PENDING = "pending"
 STATES = {
     schema.State.PENDING: PENDING,
     schema.State.APPLIED: str(entries.Outcome.APPLIED),
+    schema.State.RECORDED: str(entries.Outcome.APPLIED),
     schema.State.EXPIRED: str(entries.Outcome.EXPIRED),
     schema.State.MERGED: str(entries.Outcome.MERGED),
     schema.State.DEAD: str(entries.Outcome.DEAD),
 }
 """What an operator calls the states of an entry that can be in a journal."""
-_NUMBERS = {name: int(state) for state, name in STATES.items()}
+STATUSES = tuple(dict.fromkeys(STATES.values()))
 
 _c = schema.outbox.c
 _s = schema.streams.c
@@ -50,6 +51,41 @@ _HEAD = select(
     schema.outbox.outerjoin(schema.streams, _s.id == _c.stream).outerjoin(
         schema.reasons, schema.reasons.c.seq == _c.seq
     )
+)
+
+
+_SETTLED = (
+    select(_c.state, func.count(), func.sum(_c.size)).where(schema.SETTLED).group_by(_c.state)
+)
+_by_stream = (
+    select(
+        _c.stream,
+        func.count().label("entries"),
+        func.sum(_c.size).label("size"),
+        func.min(_c.seq).label("first"),
+        func.max(_c.seq).label("last"),
+    )
+    .where(schema.PENDING)
+    .group_by(_c.stream)
+    .subquery()
+)
+_PENDING = (
+    select(
+        _s.link,
+        _s.address,
+        _by_stream.c.entries,
+        _by_stream.c.size,
+        _by_stream.c.first,
+        _by_stream.c.last,
+        select(_c.created_at).where(_c.seq == _by_stream.c.first).scalar_subquery(),
+    )
+    .join_from(_by_stream, schema.streams, _s.id == _by_stream.c.stream)
+    .order_by(_by_stream.c.first)
+)
+_INBOX_WAITING = (
+    select(func.count())
+    .select_from(schema.inbox)
+    .where(schema.UNDONE, schema.inbox.c.state == int(entries.InboxState.ACCEPTED))
 )
 
 
@@ -101,7 +137,7 @@ class Head:
 class Filter:
     """Which entries are meant: those that meet every condition that is given.
 
-    :param statuses: of :data:`STATES`
+    :param statuses: of :data:`STATUSES`
     :param seqs: inclusive ranges ``(first, last)``; None for an open end
     :param groups: names of groups, or what follows the colon in them, such as an instance's uuid
     :param methods: names of methods; one that ends in ``*`` stands for all that begin so
@@ -126,7 +162,8 @@ class Filter:
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """What has to hold for a row."""
         if self.statuses:
-            yield _c.state.in_([_NUMBERS[name] for name in self.statuses])
+            numbers = [int(state) for state, name in STATES.items() if name in self.statuses]
+            yield _c.state.in_(numbers)
         if self.seqs:
             yield or_(*(_between(first, last) for first, last in self.seqs))
         if self.groups:
@@ -164,6 +201,40 @@ def _destination(name: str) -> ColumnElement[bool]:
     return or_(_s.address == name, func.instr(slashed, f"/{name}/") > 0)
 
 
+class Depth(NamedTuple):
+    """How many entries there are, and the bytes of their bodies when they were appended."""
+
+    entries: int
+    size: int
+
+
+class Pending(NamedTuple):
+    """What is pending for one destination; times are wall clock seconds, sizes bytes."""
+
+    link: str
+    address: str
+    entries: int
+    size: int
+    first_seq: int
+    last_seq: int
+    oldest_at: float
+
+
+class Overview(NamedTuple):
+    """What a journal holds.
+
+    ``statuses`` has every status of :data:`STATUSES`, ``inbox_waiting`` is how many commands were
+    taken over and not dispatched, ``live`` the bytes of pages in use, ``on_disk`` what the
+    database and its WAL occupy.
+    """
+
+    statuses: dict[str, Depth]
+    pending: list[Pending]
+    inbox_waiting: int
+    live: int
+    on_disk: int
+
+
 class Reader:
     """An open journal; made by :func:`opened`."""
 
@@ -190,6 +261,32 @@ class Reader:
         if row is None:
             raise errors.JournalError(f"journal {self.path} has no identity yet")
         return Identity(row.outbox_id, row.epoch, row.nonce, row.created_at)
+
+    def overview(self) -> Overview:
+        """Count what is there, by indexes alone.
+
+        :raises JournalError: when the journal cannot be read
+        """
+        with self._transaction():
+            pages = int(self._db.pragma("page_count")) - int(self._db.pragma("freelist_count"))
+            settled = self._db.run(_SETTLED).all()
+            streams = [Pending(*row) for row in self._db.run(_PENDING)]
+            waiting = self._db.run(_INBOX_WAITING).scalar_one()
+        statuses = dict.fromkeys(STATUSES, Depth(0, 0))
+        for state, count, size in settled:
+            before = statuses[STATES[schema.State(state)]]
+            statuses[STATES[schema.State(state)]] = Depth(
+                before.entries + count, before.size + size
+            )
+        statuses[PENDING] = Depth(
+            sum(each.entries for each in streams), sum(each.size for each in streams)
+        )
+        return Overview(
+            statuses, streams, int(waiting), pages * database.PAGE_SIZE, self._on_disk()
+        )
+
+    def _on_disk(self) -> int:
+        return database.files_size(self.path)
 
     def heads(self, wanted: Filter = Filter(), page: int = PAGE) -> Iterator[Head]:
         """Yield the entries that *wanted* means, in seq order, without reading their bodies.

@@ -124,6 +124,48 @@ def orphans(
             slot.release()
 
 
+def holder(path: str | os.PathLike[str]) -> int | None:
+    """Return the pid of the process that holds the slot of a journal; None when none is seen.
+
+    Nothing is locked to find out, for a service that starts at that moment would take another
+    slot. A process in another container's pid namespace is not seen.
+
+    :param path: the journal's file
+    """
+    lock = os.fspath(path).removesuffix(".db") + ".lock"
+    try:
+        inode = os.stat(lock).st_ino
+        with open("/proc/locks", encoding="ascii") as locks:
+            lines = locks.readlines()
+    except OSError:
+        return None
+    for line in lines:
+        # 1: FLOCK  ADVISORY  WRITE 3725 fe:00:1466425 0 EOF; one that waits has an arrow.
+        fields = line.split()
+        if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == str(inode):
+            if _has_open(int(fields[4]), lock):
+                return int(fields[4])
+    return None
+
+
+def _has_open(pid: int, file: str) -> bool:
+    """Whether a process has a file open, or may have: another user's cannot be looked into."""
+    folder = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(folder)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    for name in names:
+        try:
+            if os.path.samefile(os.path.join(folder, name), file):
+                return True
+        except OSError:
+            continue
+    return False
+
+
 def stem(host: str, service: str, number: int) -> str:
     """Return the name of a slot's files without their endings."""
     safe_host = urllib.parse.quote(host, safe="")

@@ -68,6 +68,10 @@ class Adopter:
         self._search_at = concurrency.monotonic() + self._interval()
         self._give_back_at = 0.0
 
+    def paths(self) -> list[str]:
+        """The files of the journals in our care."""
+        return [adopted.store.path for adopted in self._adopted]
+
     def sockets(self) -> list["zmq.Socket[bytes]"]:
         """See :class:`nova_edge_bus.transport.loop.Service`."""
         return []

@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from nova_edge_bus import concurrency
+from nova_edge_bus.autonomy import forward
 from nova_edge_bus.autonomy import keeper as keeper_module
 from nova_edge_bus.autonomy import local_write
 from nova_edge_bus.autonomy import states
+from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import auditor as auditor_module
+from nova_edge_bus.runtime import figures as figures_module
 from nova_edge_bus.runtime import prefetcher as prefetcher_module
 from nova_edge_bus.runtime import store as store_module
 
@@ -24,6 +29,13 @@ SAVE_SECONDS = 1.0
 """How often the snapshot is written down while something changes."""
 
 
+class Outgoing(auditor_module.Calls, Protocol):
+    """Ships what this process owns."""
+
+    def forwarded(self, moved: list[forward.Moved]) -> None:
+        """Ship what was appended to bring the centre forward."""
+
+
 class Autonomy:
     """The destinations of one bus, and the keeper of what can be said in their stead.
 
@@ -36,8 +48,10 @@ class Autonomy:
         store: store_module.Store,
         link_timeout: float,
         unsettled: dict[str, set[int]],
+        figures: figures_module.Figures | None = None,
     ) -> None:
         self.keeper = keeper
+        self.figures = figures or figures_module.Figures()
         self._store = store
         self._link_timeout = link_timeout
         self._lock = concurrency.native.threading.Lock()
@@ -45,6 +59,8 @@ class Autonomy:
         self._takers: set[str] = set()
         self._last: dict[str, states.State] = {}
         self._prefetcher: prefetcher_module.Prefetcher | None = None
+        self._auditor: auditor_module.Auditor | None = None
+        self._takers_of: Callable[[str], list[messages.Consumer]] = lambda _: []
         self._candidates: dict[local_write.MergeKey, local_write.Mergeable] = {}
         self._look_at = 0.0
         self._save_at = 0.0
@@ -66,6 +82,28 @@ class Autonomy:
         """Let the keeper make calls of its own; see :class:`prefetcher.Prefetcher`."""
         self._prefetcher = prefetcher_module.Prefetcher(
             self.keeper, self._store, next_call, send, cancel
+        )
+
+    def audit(
+        self,
+        link: str,
+        outgoing: Outgoing,
+        takers: Callable[[str], list[messages.Consumer]],
+    ) -> None:
+        """Compare now and then what the centre has with what it was given.
+
+        :param takers: tells who answers at an address
+        """
+        self._takers_of = takers
+
+        def forwarded(address: str, moved: list[forward.Moved]) -> None:
+            self.destination(address, takes_records=True).fall_behind(each.seq for each in moved)
+            for each in moved:
+                self.keeper.wrote(each.seq, each.entry.body)
+            self._store.call_soon(lambda: outgoing.forwarded(moved))
+
+        self._auditor = auditor_module.Auditor(
+            link, self._store, self.keeper, outgoing, forwarded
         )
 
     def destination(self, address: str, *, takes_records: bool = False) -> states.Destination:
@@ -122,10 +160,23 @@ class Autonomy:
             self._last[address] = state
             if state is states.State.LINKED and address in self._takers and self._prefetcher:
                 self._prefetcher.tick(address, now)
+            if state is states.State.LINKED and address in self._takers and self._auditor:
+                peers = frozenset(each.peer for each in self._takers_of(address))
+                self._auditor.tick(address, peers, now)
         if self.keeper.has_news:
             pause = min(pause, NEWS_SECONDS)
         self._look_at = now + pause
         self._tend(now)
+
+    @property
+    def lacks(self) -> int | None:
+        """How many answers the snapshot lacked when that was last looked at, while linked."""
+        return None if self._prefetcher is None else self._prefetcher.lacks
+
+    def state(self, address: str) -> states.State | None:
+        """The state of a destination; None for an address that is none."""
+        found = self._destinations.get(address)
+        return None if found is None else found.state
 
     def addresses(self) -> list[str]:
         """The addresses of the destinations."""
@@ -133,10 +184,13 @@ class Autonomy:
 
     def _changed(self, address: str, state: states.State) -> None:
         if state is states.State.CUT_OFF:
+            self.figures.cuts += 1
             LOG.warning("%s is cut off: what can be answered here is", address)
             self._save_at = 0.0
             if self._prefetcher is not None:
                 self._prefetcher.interrupt()
+            if self._auditor is not None:
+                self._auditor.interrupt()
         elif state is states.State.CATCHING_UP:
             self._candidates.clear()
             LOG.info("%s can be reached again and catches up", address)

@@ -15,6 +15,7 @@ from nova_edge_bus.delivery import fanouts
 from nova_edge_bus.delivery import sender as sender_module
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.runtime import autonomy as autonomy_module
+from nova_edge_bus.runtime import figures as figures_module
 from nova_edge_bus.runtime import incoming
 from nova_edge_bus.runtime import link as link_module
 from nova_edge_bus.runtime import loopback
@@ -48,6 +49,7 @@ class Bus:
     :param hello: makes the HELLO of a new session
     :param sockets_changed: tells the loop that :meth:`sockets` has changed
     :param autonomy: for a process that goes on while nobody can be reached
+    :param figures: where what happens is counted
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class Bus:
         hello: Callable[[], messages.Hello],
         sockets_changed: Callable[["Bus"], None],
         autonomy: autonomy_module.Autonomy | None = None,
+        figures: figures_module.Figures | None = None,
     ) -> None:
         self.link = settings.link
+        self._figures = figures or figures_module.Figures()
         self.autonomy = autonomy
         self.directory = directory_module.Directory(concurrency.native.threading.Lock())
         self._sockets_changed = sockets_changed
-        self._links: dict[object, link_module.Link] = {
+        self.links: dict[object, link_module.Link] = {
             address: link_module.Link(
                 context,
                 address,
@@ -78,7 +82,9 @@ class Bus:
         )
         self._loopback = loopback.Loopback(self.directory, hello().peer, store.outbox_id)
         self._holding = autonomy is not None and autonomy.holds_commands
-        self.own = outgoing.Outgoing(self, store, self._limits, own=True, autonomy=autonomy)
+        self.own = outgoing.Outgoing(
+            self, store, self._limits, own=True, autonomy=autonomy, figures=self._figures
+        )
         if autonomy is not None:
             autonomy.attach(
                 self.own.next_call,
@@ -95,7 +101,7 @@ class Bus:
         )
         self._fanouts = fanouts.FanoutSender(self._transmit_anywhere)
         self._listeners: dict[int, _Listener] = {}
-        self._interest: dict[str, None] = {}
+        self.interest: dict[str, None] = {}
         self._up: set[object] = set()
         self._watched: list[zmq.Socket[bytes]] = []
         self._sender_due = 0.0
@@ -125,7 +131,7 @@ class Bus:
 
     def adopt(self, store: store_module.Store) -> outgoing.Outgoing:
         """Ship from another journal as well."""
-        adopted = outgoing.Outgoing(self, store, self._limits, own=False)
+        adopted = outgoing.Outgoing(self, store, self._limits, own=False, figures=self._figures)
         self._outgoing[store.outbox_id] = adopted
         return adopted
 
@@ -175,7 +181,7 @@ class Bus:
 
     def close(self, linger: int) -> None:
         """Say goodbye to the endpoints and close the sockets; *linger* in milliseconds."""
-        for link in self._links.values():
+        for link in self.links.values():
             link.close(linger)
 
     # For senders and receivers.
@@ -184,7 +190,7 @@ class Bus:
         """Whether the link to *endpoint* is up and takes more."""
         if endpoint == directory_module.LOCAL:
             return True
-        link = self._links.get(endpoint)
+        link = self.links.get(endpoint)
         return link is not None and link.has_room
 
     def transmit(self, endpoint: object, message: messages.Message) -> None:
@@ -192,7 +198,7 @@ class Bus:
         if endpoint == directory_module.LOCAL:
             self._loopback.send(message)
             return
-        link = self._links.get(endpoint)
+        link = self.links.get(endpoint)
         if link is not None and link.is_up:
             link.queue(message)
         else:
@@ -200,19 +206,19 @@ class Bus:
 
     def lookup(self, address: str) -> None:
         """Ask all endpoints who takes *address*, once."""
-        if address not in self._interest:
-            self._interest[address] = None
+        if address not in self.interest:
+            self.interest[address] = None
             self._queue_on_all(messages.Lookup([address]))
 
     # transport.loop.Service
 
     def sockets(self) -> list["zmq.Socket[bytes]"]:
         """See :class:`nova_edge_bus.transport.loop.Service`."""
-        return [socket for link in self._links.values() for socket in link.sockets()]
+        return [socket for link in self.links.values() for socket in link.sockets()]
 
     def on_readable(self, socket: "zmq.Socket[bytes]", now: float) -> None:
         """See :class:`nova_edge_bus.transport.loop.Service`."""
-        for link in self._links.values():
+        for link in self.links.values():
             if socket in link.sockets():
                 for message in link.read(socket, now):
                     self._handle(link, message, now)
@@ -221,14 +227,14 @@ class Bus:
     def next_deadline(self) -> float | None:
         """See :class:`nova_edge_bus.transport.loop.Service`."""
         deadlines: list[float | None] = [self._sender_due, self._receiver_due]
-        deadlines += [link.next_deadline() for link in self._links.values()]
+        deadlines += [link.next_deadline() for link in self.links.values()]
         if self.autonomy is not None:
             deadlines.append(self.autonomy.next_deadline())
         return min(deadline for deadline in deadlines if deadline is not None)
 
     def tick(self, now: float) -> None:
         """See :class:`nova_edge_bus.transport.loop.Service`."""
-        for link in self._links.values():
+        for link in self.links.values():
             link.tick(now)
             self.directory.expect(link.address, not link.has_failed)
             if link.is_up != (link.address in self._up):
@@ -242,7 +248,7 @@ class Bus:
             each.sender.ship(now)
         self.incoming.receiver.flush()
         self._turn_round(now)
-        for link in self._links.values():
+        for link in self.links.values():
             link.flush()
 
     def _turn_round(self, now: float) -> None:
@@ -263,7 +269,7 @@ class Bus:
             for each in list(self._outgoing.values()):
                 each.tick(now)
                 busy = busy or each.sender.depth() > 0
-            for link in self._links.values():
+            for link in self.links.values():
                 link.set_urgent(busy)
         if now >= self._receiver_due:
             self._receiver_due = now + self._receiver_tick
@@ -276,7 +282,7 @@ class Bus:
             for address in autonomy.addresses()
             if self.directory.reaches(address) or self.directory.is_local(address)
         }
-        heard_at = max(link.heard_at for link in self._links.values())
+        heard_at = max(link.heard_at for link in self.links.values())
         autonomy.look(reachable, heard_at, now)
         if autonomy.holds_commands == self._holding:
             return
@@ -290,13 +296,15 @@ class Bus:
     def _link_changed(self, link: link_module.Link, now: float) -> None:
         if link.is_up:
             self._up.add(link.address)
+            self._figures.links_made += 1
             for listener in self._listeners.values() if not self._holding else ():
                 link.queue(listener.announcement)
-            interest = list(self._interest)
+            interest = list(self.interest)
             for first in range(0, len(interest), LOOKUP_ADDRESSES):
                 link.queue(messages.Lookup(interest[first : first + LOOKUP_ADDRESSES]))
         else:
             self._up.discard(link.address)
+            self._figures.links_lost += 1
             self.directory.forget_endpoint(link.address)
             for each in self._outgoing.values():
                 each.sender.endpoint_down(link.address)
@@ -307,14 +315,14 @@ class Bus:
         self._fanouts.link_changed(now)
 
     def _transmit_anywhere(self, message: messages.Message) -> bool:
-        for link in self._links.values():
+        for link in self.links.values():
             if link.is_up:
                 link.queue(message)
                 return True
         return False
 
     def _queue_on_all(self, message: messages.Message) -> None:
-        for link in self._links.values():
+        for link in self.links.values():
             if link.is_up:
                 link.queue(message)
 

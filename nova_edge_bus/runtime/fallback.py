@@ -70,13 +70,20 @@ class Fallback:
                 finally:
                     destination.leave(waiter)
             self._await_catch_up(destination, call, clock)
-            answer = self._operate(lambda journal: keeper.answer(call.body))
+            answer = self._operate(lambda _: self._answer(call))
             if answer is not None and not destination.is_linked:
                 return answer
             if self._operate(lambda journal: keeper.is_hopeless(call.group)):
                 clock.refuse()
             clock.cut_off()
             self._await_link(destination, clock)
+
+    def _answer(self, call: calls.Call) -> Reply | None:
+        """On the journal's thread."""
+        answer = self._autonomy.keeper.answer(call.body)
+        if answer is not None:
+            self._autonomy.figures.read_here += 1
+        return answer
 
     def _linked_request(self, call: calls.Call, waiter: pending.Pending, clock: _Clock) -> Reply:
         moment = self._autonomy.keeper.ask() if call.is_learned else None
@@ -146,6 +153,7 @@ class Fallback:
                 destination.entered(None)
                 return
             write.committed()
+            self._autonomy.figures.written_here += 1
             self._autonomy.keeper.appended(written.seq)
             destination.entered(written.seq)
             self._ship(call, written)

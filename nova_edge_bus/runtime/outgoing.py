@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from nova_edge_bus import concurrency
 from nova_edge_bus.autonomy import bodies
+from nova_edge_bus.autonomy import forward
 from nova_edge_bus.autonomy import keeper
 from nova_edge_bus.contracts import table
 from nova_edge_bus.delivery import sender as sender_module
@@ -16,6 +17,7 @@ from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal as journal_module
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.runtime import autonomy as autonomy_module
+from nova_edge_bus.runtime import figures as figures_module
 from nova_edge_bus.runtime import links as links_module
 from nova_edge_bus.runtime import pending
 from nova_edge_bus.runtime import store as store_module
@@ -32,6 +34,7 @@ class Outgoing:
 
     :param own: whether the outbox is this process's own rather than an adopted one
     :param autonomy: what is to hear of the replies, if anything
+    :param figures: where what happens is counted
     """
 
     def __init__(
@@ -42,8 +45,10 @@ class Outgoing:
         *,
         own: bool,
         autonomy: autonomy_module.Autonomy | None = None,
+        figures: figures_module.Figures | None = None,
     ) -> None:
         self._links = links
+        self._figures = figures or figures_module.Figures()
         self._autonomy = autonomy
         self._moments: dict[int, keeper.Moment] = {}
         self._store = store
@@ -94,6 +99,13 @@ class Outgoing:
         if absorbed is not None and not self.sender.has_shipped(absorbed):
             self.ended([absorbed], item.key)
 
+    def forwarded(self, moved: list[forward.Moved]) -> None:
+        """These were appended to bring the centre forward; nobody waits for their replies."""
+        for each in moved:
+            item = _stored_item(each.entry)
+            item.in_doubt = False
+            self.committed(item, None)
+
     def ended(self, seqs: list[int], address: str | None = None) -> None:
         """The journal has settled these entries by itself: merged, expired or dead.
 
@@ -127,6 +139,7 @@ class Outgoing:
 
     def transmit(self, endpoint: object, message: messages.Deliver) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        self._figures.shipped += 1
         self._links.transmit(endpoint, message)
 
     def lookup(self, address: str) -> None:
@@ -138,6 +151,11 @@ class Outgoing:
         reason = self._refused.pop(seq, None)
         if reason is not None:
             outcome = entries.Outcome.DEAD
+            self._figures.refused += 1
+        elif outcome == entries.Outcome.ACCEPTED:
+            self._figures.accepted += 1
+        else:
+            self._figures.applied += 1
         self._store.lazily(_settle, self._settled, (seq, outcome, reason))
 
     def _settled(self, settled: list[tuple[int, str, str | None]]) -> None:

@@ -68,6 +68,8 @@ class Prefetcher:
         self._under_way: dict[int, _UnderWay] = {}
         self._look_at = 0.0
         self._is_looking = False
+        self.lacks: int | None = None
+        """How many answers were missing at the last look; None before the first."""
 
     def tick(self, address: str, now: float) -> None:
         """See what is missing, now and then; *address* is linked."""
@@ -105,6 +107,7 @@ class Prefetcher:
         if error is not None or found is None:
             LOG.error("cannot tell what the snapshot lacks: %s", error)
             return
+        self.lacks = len(found)
         if found:
             self._look_at = now + SOON
         under_way = {read.key for read in self._under_way.values()}

@@ -18,9 +18,11 @@ from nova_edge_bus.protocol import session
 from nova_edge_bus.runtime import adoption
 from nova_edge_bus.runtime import autonomy
 from nova_edge_bus.runtime import bus as bus_module
+from nova_edge_bus.runtime import figures as figures_module
 from nova_edge_bus.runtime import hosting
 from nova_edge_bus.runtime import housekeeping
 from nova_edge_bus.runtime import mailbox
+from nova_edge_bus.runtime import reporting
 from nova_edge_bus.runtime import store as store_module
 from nova_edge_bus.transport import loop as loop_module
 
@@ -48,6 +50,7 @@ class Runtime:
         self._buses: dict[str, bus_module.Bus] = {}
         self._lock = concurrency.native.threading.Lock()
         self._next_listener = 0
+        self.figures = figures_module.Figures()
         with contextlib.ExitStack() as on_failure:
             self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
             on_failure.callback(self._context.destroy, linger=0)
@@ -65,11 +68,20 @@ class Runtime:
             self._undone = self._store.undone()
             self._left_over = self._store.left_over()
             self._adopter = adoption.Adopter(settings, self.bus, self._loop)
+            self._reporter = reporting.Reporter(
+                self._store,
+                settings,
+                self.figures,
+                lambda: list(self._buses.values()),
+                self._adopter.paths,
+            )
+            on_failure.callback(self._reporter.close)
             self._begin()
             on_failure.pop_all()
 
     def _begin(self) -> None:
         self._loop.register(self._adopter)
+        self._loop.register(self._reporter)
         self._loop.register(
             housekeeping.Housekeeping(self._store, lambda: list(self._buses.values()))
         )
@@ -107,6 +119,7 @@ class Runtime:
                     self._hello,
                     self._loop.refresh,
                     self._autonomy(left),
+                    self.figures,
                 )
                 self._buses[settings.link] = bus
                 self.call_soon(lambda: self._begin_bus(bus, left))
@@ -126,7 +139,7 @@ class Runtime:
         if self._keeper is None:
             return None
         timeout = self._settings.link_timeout
-        return autonomy.Autonomy(self._keeper, self._store, timeout, left.by_address)
+        return autonomy.Autonomy(self._keeper, self._store, timeout, left.by_address, self.figures)
 
     def listen(
         self,
@@ -166,6 +179,7 @@ class Runtime:
         if not concurrency.join(self._thread, STOP_TIMEOUT):
             LOG.error("the I/O thread did not end within %g s", STOP_TIMEOUT)
         self._adopter.close()
+        self._reporter.close()
         if self._keeper is not None:
             self._store.wait(self._keeper.save)
         self._store.close()
