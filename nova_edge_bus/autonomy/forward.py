@@ -44,11 +44,15 @@ Note = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class Moved(NamedTuple):
-    """A lost entry that is ``entry`` now, under ``seq``."""
+    """A lost entry, and the one that stands for it now."""
 
     was: int
-    seq: int
-    entry: entries.NewEntry
+    entry: entries.Entry
+
+    @property
+    def seq(self) -> int:
+        """The number of the new one."""
+        return self.entry.seq
 
 
 @dataclasses.dataclass(slots=True)
@@ -106,7 +110,7 @@ class Forwarding:
         journal.outbox.history.retire(self._lost, time.time())
         seqs = journal.outbox.append_many(new)
         moved = [
-            Moved(each.entry.seq, seq, entry)
+            Moved(each.entry.seq, entries.Entry(**dataclasses.asdict(entry), seq=seq))
             for each, seq, entry in zip(kept, seqs, new, strict=True)
         ]
         reasons = dict.fromkeys(

@@ -9,6 +9,7 @@ going back behind what was written here.
 """
 
 import enum
+from collections.abc import Iterable
 from typing import Any
 from typing import Protocol
 
@@ -105,6 +106,20 @@ class Destination:
         """A record that makes the round trip is in the journal."""
         with self._lock:
             self._unsettled.add(seq)
+
+    def fall_behind(self, seqs: Iterable[int]) -> None:
+        """The centre has lost what these records, which are in the journal, bring forward.
+
+        What is read from there meanwhile would go back in time.
+        """
+        with self._lock:
+            self._unsettled.update(seqs)
+            if self._state is not State.LINKED:
+                return
+            self._state = State.CATCHING_UP
+            waiters, self._waiters = list(self._waiters), {}
+        for waiter in waiters:
+            waiter.interrupt()
 
     def settled(self, seq: int) -> None:
         """A record is applied, merged or expired."""

@@ -18,6 +18,8 @@ _ALL = -1
 
 
 class _Outbox(Protocol):
+    first_seq: int
+
     def entry_of(self, row: Any) -> entries.Entry: ...
     def numbers_of(self, link: str, address: str) -> list[int]: ...
 
@@ -50,6 +52,10 @@ class History:
         """Return the newest of those, in seq order."""
         values = {"streams": self._outbox.numbers_of(link, address), "most": limit}
         return sorted(row.seq for row in self._db.run(statements.NEWEST_RECORDED, values))
+
+    def last_of_earlier_lives(self) -> int | None:
+        """Return the newest seq from before the journal was opened, if there still is any."""
+        return self._db.run(statements.LAST_BEFORE, {"first": self._outbox.first_seq}).scalar()
 
     def applied_since(self, moment: float) -> list[int]:
         """Return the seqs of the records that were applied at *moment*, wall clock, or later."""

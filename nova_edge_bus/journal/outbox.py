@@ -74,6 +74,8 @@ class Outbox:
         self._quota = limits
         self._counts = counts
         self._clock = clock
+        self.first_seq = 1
+        """The first seq of this life of the journal."""
         self._next_seq = 1
         self._floor = 1
         self._notification_bytes = 0
@@ -105,6 +107,7 @@ class Outbox:
         if 1 < self._next_seq < least:
             self._db.run(statements.SKIP, {"to": least - 1})
             self._next_seq = least
+        self.first_seq = self._next_seq
 
     def snapshot(self) -> tuple[int, int, int, int]:
         """Return what :meth:`restore` needs to come back to this moment."""

@@ -100,6 +100,12 @@ NEWEST_RECORDED = (
     .order_by(_c.seq.desc())
     .limit(bindparam("most"))
 )
+LAST_BEFORE = (
+    select(_c.seq)
+    .where(_c.seq < bindparam("first"), _c.state != int(schema.State.DEAD))
+    .order_by(_c.seq.desc())
+    .limit(1)
+)
 APPLIED_SINCE = (
     select(_c.seq)
     .where(

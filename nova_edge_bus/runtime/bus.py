@@ -91,6 +91,7 @@ class Bus:
                 lambda item, moment: self.own.call(item, None, moment),
                 lambda number: self.own.abandon(messages.Kind.REQUEST, number),
             )
+            autonomy.audit(settings.link, self.own, self.directory.consumers)
         self.own.sender.hold_back(until_all_is_done=self._holding)
         self._outgoing: dict[bytes, outgoing.Outgoing] = {store.outbox_id: self.own}
         self.incoming = incoming.Incoming(
