@@ -40,7 +40,7 @@ def _original(module: str) -> types.ModuleType:
 
 
 class _Native:
-    """The unpatched ``threading`` and ``time``; looked up at use, for patching may come late."""
+    """The unpatched modules, looked up at use, because patching may come late."""
 
     @property
     def threading(self) -> Any:
@@ -49,6 +49,10 @@ class _Native:
     @property
     def time(self) -> Any:
         return _original("time")
+
+    @property
+    def socket(self) -> Any:
+        return _original("socket")
 
 
 native = _Native()

@@ -114,7 +114,28 @@ _edge_bus_opts = [
     cfg.BoolOpt(
         "allow_insecure",
         default=False,
-        help="Allow connections beyond the loopback interface, which are not encrypted.",
+        help="Allow connections beyond the loopback interface to be unencrypted where there are "
+        "no keys. Where there are, they are used.",
+    ),
+    cfg.StrOpt(
+        "curve_dir",
+        default="/etc/nova/edge-bus",
+        help="Directory of the keys that encrypt connections and tell who is at the other end; "
+        "see 'nova-edge-bus keys'. A hosted endpoint has endpoint.key and the clients in "
+        "enrolled/ there.",
+    ),
+    cfg.StrOpt(
+        "curve_key_file",
+        default="peer.key",
+        help="File with the secret key of this service, within curve_dir unless the path is "
+        "absolute. Without it only endpoints on the loopback interface are dialled.",
+    ),
+    cfg.ListOpt(
+        "curve_server_keys",
+        default=[],
+        help="Public keys that endpoints may have, as KEY for any of them or HOST=KEY for the "
+        "one that the transport URL names HOST; several while an endpoint changes its key. "
+        "Empty: those of the files *.pub in endpoints/ within curve_dir.",
     ),
     cfg.DictOpt(
         "contracts",

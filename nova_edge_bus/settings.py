@@ -38,12 +38,14 @@ class Settings:
     listen: str
     allow_insecure: bool
     contracts: tuple[tuple[str, Contract], ...] = ()
+    curve_dir: str = "/etc/nova/edge-bus"
+    curve_key_file: str = "peer.key"
+    curve_server_keys: tuple[str, ...] = ()
 
     def compresses(self, endpoint: str) -> bool:
         """Whether what goes to *endpoint*, and comes from it, is compressed."""
         if self.compression == "auto":
-            hostname = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-            return not is_loopback(hostname)
+            return not is_loopback(hostname_of(endpoint))
         return self.compression == "zstd"
 
     @property
@@ -64,23 +66,22 @@ def for_link(settings: Settings, link: str) -> Settings:
     return dataclasses.replace(settings, endpoints=tuple(link.split(",")))
 
 
-def endpoint_address(hostname: str | None, port: int | None, *, allow_insecure: bool) -> str:
+def endpoint_address(hostname: str | None, port: int | None) -> str:
     """The ZeroMQ address of an endpoint named in a URL.
 
-    :raises ConfigurationError: when no host is named, or when the connection would leave this
-        machine unencrypted without leave
+    :raises ConfigurationError: when no host is named
     """
     if not hostname:
         raise errors.ConfigurationError(
             "the transport URL names no endpoint; write edgebus://HOST[:PORT][,HOST2...]/"
         )
-    if not (allow_insecure or is_loopback(hostname)):
-        raise errors.ConfigurationError(
-            f"the connection to endpoint {hostname} would not be encrypted; this version has no "
-            "encryption yet: set [edge_bus] allow_insecure to use it on a network you trust"
-        )
     bracketed = f"[{hostname}]" if ":" in hostname else hostname
     return f"tcp://{bracketed}:{port or DEFAULT_PORT}"
+
+
+def hostname_of(endpoint: str) -> str:
+    """The host in the ZeroMQ address of an endpoint."""
+    return endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
 
 
 def is_loopback(hostname: str) -> bool:

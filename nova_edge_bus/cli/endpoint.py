@@ -4,6 +4,7 @@
 import argparse
 import json
 import logging
+import pathlib
 import resource
 import signal
 import sys
@@ -11,6 +12,7 @@ import typing
 
 import zmq
 
+from nova_edge_bus.cli import keys
 from nova_edge_bus.endpoint import server
 from nova_edge_bus.protocol import settings as limits
 from nova_edge_bus.transport import loop as loops
@@ -37,10 +39,18 @@ def register(subparsers: typing.Any) -> None:
         help="address to listen on, may be repeated; port 0 takes a free one",
     )
     parser.add_argument(
+        "--curve-dir",
+        type=pathlib.Path,
+        default=pathlib.Path(keys.DEFAULT_DIRECTORY),
+        metavar="DIR",
+        help="directory with the key endpoint.key and the enrolled clients; see 'nova-edge-bus "
+        "keys' (default: %(default)s)",
+    )
+    parser.add_argument(
         "--allow-insecure",
         action="store_true",
-        help="listen on addresses that are not loopback although this version neither encrypts "
-        "nor authenticates",
+        help="listen on addresses that are not loopback even if there is no key, and nothing is "
+        "encrypted or authenticated then",
     )
     parser.add_argument(
         "--max-sessions",
@@ -59,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until a signal asks to stop.
 
     :raises EndpointError: when an address cannot be listened on
+    :raises KeyFileError: when its key cannot be used
     """
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
@@ -71,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
         loop,
         args.listen,
         settings=limits.Settings(max_sessions=args.max_sessions),
+        curve_dir=args.curve_dir,
         allow_insecure=args.allow_insecure,
     )
     try:

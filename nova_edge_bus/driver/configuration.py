@@ -14,12 +14,15 @@ from nova_edge_bus import errors
 from nova_edge_bus import opts
 from nova_edge_bus import settings
 from nova_edge_bus.contracts import overrides
+from nova_edge_bus.keys import credentials
 
 
 def read(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL) -> settings.Settings:
     """Read everything the driver needs to know.
 
-    :raises ConfigurationError: when the URL names no endpoint, an unknown option or a bad value
+    :raises ConfigurationError: when the URL names no endpoint, an unknown option or a bad value,
+        or a connection would leave this machine unencrypted without leave
+    :raises KeyFileError: when a file of keys cannot be used
     """
     opts.register(conf)
     known = {opt.dest: opt for _, options in opts.list_opts() for opt in options}
@@ -37,25 +40,25 @@ def read(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL) -> settings.Set
             ) from error
     values = {name: _value(conf, url, name) for name in known}
     values["contracts"] = overrides.parse(values["contracts"])
+    values["curve_server_keys"] = tuple(values["curve_server_keys"])
     endpoints = tuple(
-        dict.fromkeys(
-            settings.endpoint_address(
-                host.hostname, host.port, allow_insecure=values["allow_insecure"]
-            )
-            for host in url.hosts
-        )
+        dict.fromkeys(settings.endpoint_address(host.hostname, host.port) for host in url.hosts)
     )
     if not endpoints:
         raise errors.ConfigurationError(
             "the transport URL names no endpoint; write edgebus://HOST[:PORT][,HOST2...]/"
         )
-    return settings.Settings(
+    read = settings.Settings(
         endpoints=endpoints,
         vhost=url.virtual_host or "",
         host=_host(conf),
         service=_service(conf),
         **values,
     )
+    for endpoint in endpoints:
+        # The link reads them anew when it dials; what is wrong now is told at the start.
+        credentials.load(read, endpoint)
+    return read
 
 
 def _value(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL, name: str) -> Any:

@@ -40,18 +40,19 @@ def split(address: str) -> tuple[str, int]:
     return bare, int(port)
 
 
-def check_safe(address: str, *, allow_insecure: bool) -> None:
-    """Refuse an address that the network can reach, because nothing on it is encrypted.
+def check_safe(address: str, *, secret: str, allow_insecure: bool) -> None:
+    """Refuse an address that the network can reach, because nothing on it would be encrypted.
 
+    :param secret: the file that the endpoint's key would be in
     :raises EndpointError: when *address* is not loopback and *allow_insecure* is not set
     """
     host, _ = split(address)
     loopback = host == "localhost" or (host != "*" and ipaddress.ip_address(host).is_loopback)
     if not loopback and not allow_insecure:
         raise EndpointError(
-            f"will not listen on {address}: it is not loopback, and this version neither encrypts "
-            "nor authenticates; use a tunnel, or allow it with --allow-insecure "
-            "([edge_bus] allow_insecure)"
+            f"will not listen on {address}: it is not loopback, and there is no key {secret} to "
+            "encrypt and authenticate with; make it with 'nova-edge-bus keys new endpoint', or "
+            "do without on a network you trust with --allow-insecure ([edge_bus] allow_insecure)"
         )
 
 

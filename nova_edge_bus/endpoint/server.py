@@ -3,13 +3,18 @@
 
 import collections.abc
 import os
+import pathlib
 import typing
 
 import zmq
 
 from nova_edge_bus import concurrency
+from nova_edge_bus.endpoint import door
 from nova_edge_bus.endpoint import listening
+from nova_edge_bus.keys import credentials
+from nova_edge_bus.keys import files
 from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import identity
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import router
 from nova_edge_bus.protocol import session
@@ -32,8 +37,11 @@ class EndpointServer:
 
     :param context: whose sockets limit and I/O threads it uses
     :param listen: addresses, ``tcp://HOST:PORT``; port 0 takes a free one
-    :param allow_insecure: listen on addresses that are not loopback, unencrypted
+    :param curve_dir: directory of keys; with an endpoint's key in it everything is encrypted, and
+        only who is enrolled there is admitted
+    :param allow_insecure: without a key, listen on addresses that are not loopback all the same
     :raises EndpointError: when an address cannot or must not be listened on
+    :raises KeyFileError: when there is a key that cannot be used
     """
 
     def __init__(
@@ -43,10 +51,17 @@ class EndpointServer:
         listen: collections.abc.Sequence[str],
         *,
         settings: limits.Settings | None = None,
+        curve_dir: pathlib.Path | None = None,
         allow_insecure: bool = False,
     ) -> None:
+        directory = curve_dir or pathlib.Path()
+        pair = None if curve_dir is None else credentials.load_endpoint(directory)
+        secret, _ = files.paths_of(directory, credentials.ENDPOINT_NAME)
         for address in listen:
-            listening.check_safe(address, allow_insecure=allow_insecure)
+            listening.check_safe(
+                address, secret=str(secret), allow_insecure=allow_insecure or pair is not None
+            )
+        self._door = None if pair is None else door.Door(context, pair, directory)
         self._context = context
         self._loop = loop
         self._listen = list(listen)
@@ -56,6 +71,7 @@ class EndpointServer:
             settings,
             on_opened=_log_opened,
             on_closed=_log_closed,
+            on_refused=self._log_refused,
         )
 
     def start(self) -> list[str]:
@@ -80,6 +96,8 @@ class EndpointServer:
             socket.close(0)
             raise
         self._socket = socket
+        if self._door is not None:
+            self._door.watch(socket)
         self._loop.register(self)
         return bound
 
@@ -93,32 +111,66 @@ class EndpointServer:
         self._loop.unregister(self)
         self.router.close("endpoint stops")
         self._write()
+        if self._door is not None:
+            self._door.close()
         self._socket.close(_LINGER)
         self._socket = None
 
     def sockets(self) -> list[zmq.Socket[bytes]]:
         """See :class:`~nova_edge_bus.transport.loop.Service`."""
-        return [] if self._socket is None else [self._socket]
+        if self._socket is None:
+            return []
+        return [self._socket, *(self._door.sockets() if self._door is not None else ())]
 
     def on_readable(self, socket: zmq.Socket[bytes], now: float) -> None:
         """See :class:`~nova_edge_bus.transport.loop.Service`."""
-        receive, take = socket.recv_multipart, self.router.receive
         try:
-            for _ in range(_READS_A_TURN):
-                frames = receive(zmq.DONTWAIT)
-                if len(frames) == 2:
-                    take(frames[0], frames[1], now)
+            if self._door is None:
+                self._read(socket, now)
+            elif socket is self._socket:
+                self._read_from_known(self._door, socket, now)
+            else:
+                self._door.read(socket, now)
         except zmq.Again:
             pass
 
+    def _read(self, socket: zmq.Socket[bytes], now: float) -> None:
+        receive, take = socket.recv_multipart, self.router.receive
+        for _ in range(_READS_A_TURN):
+            frames = receive(zmq.DONTWAIT)
+            if len(frames) == 2:
+                take(frames[0], frames[1], now)
+
+    def _read_from_known(self, keeper: door.Door, socket: zmq.Socket[bytes], now: float) -> None:
+        """As :meth:`_read`, where ZeroMQ tells with each frame by which key it came."""
+        router = self.router
+        for _ in range(_READS_A_TURN):
+            frames = socket.recv_multipart(zmq.DONTWAIT, copy=False)
+            if len(frames) == 2:
+                key = frames[0].bytes
+                visitor = None if router.knows(key) else keeper.visitor(frames[0])
+                router.receive(key, frames[1].buffer, now, visitor)
+
     def next_deadline(self) -> float | None:
         """See :class:`~nova_edge_bus.transport.loop.Service`."""
-        return self.router.next_deadline()
+        deadline = self.router.next_deadline()
+        if self._door is None:
+            return deadline
+        look = self._door.next_deadline()
+        return look if deadline is None else min(look, deadline)
 
     def tick(self, now: float) -> None:
         """See :class:`~nova_edge_bus.transport.loop.Service`."""
         self.router.tick(now)
+        if self._door is not None:
+            for key, visitor, why in self._door.dismissals(self.router.visitors, now):
+                self._log_refused(visitor, why)
+                self.router.dismiss(key, why)
         self._write()
+
+    def _log_refused(self, visitor: identity.Visitor, why: str) -> None:
+        if self._door is not None:
+            self._door.tell(visitor.address, visitor.text, why, concurrency.monotonic())
 
     def _write(self) -> None:
         assert self._socket is not None
@@ -143,6 +195,8 @@ class EndpointServer:
         socket.setsockopt(zmq.BACKLOG, _BACKLOG)
         socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         socket.setsockopt(zmq.IPV6, any("[" in address for address in self._listen))
+        if self._door is not None:
+            self._door.secure(socket)
         return socket
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who a peer is by its key, and what that lets it say of itself: no peer speaks for another."""
 
+import collections.abc
 import enum
 import typing
 
@@ -87,3 +88,50 @@ class Identity(typing.NamedTuple):
             return False
         topics = _TOPICS.get(self.role)
         return address.topic != _COMPUTE_TOPIC if topics is None else address.topic in topics
+
+
+class Visitor(typing.NamedTuple):
+    """Who is at the other end of an authenticated connection.
+
+    :param identity: None when the key admits nobody any more; *objection* is why
+    :param fingerprint: of the key that it has proved to hold
+    :param address: where the connection comes from
+    :param public: that key
+    """
+
+    identity: Identity | None
+    fingerprint: str
+    address: str
+    public: bytes
+    objection: str = ""
+
+    @property
+    def text(self) -> str:
+        """Whom the key belongs to, as logs and errors say it."""
+        owner = "" if self.identity is None else f" ({self.identity.text})"
+        return f"key {self.fingerprint}{owner}"
+
+    def objection_to(
+        self, hello: messages.Hello, others: collections.abc.Iterable["Visitor | None"]
+    ) -> str:
+        """Why there is to be no session with this HELLO; empty when there may be.
+
+        :param others: the ends of the sessions that have the same peer id or outbox
+        """
+        if self.identity is None:
+            return f"{self.text} {self.objection}"
+        if objection := self.identity.objection_to_hello(hello):
+            return f"{self.text} is another's: {objection}"
+        for other in others:
+            if other is None or other.identity != self.identity:
+                return f"{self.text} is another's: its peer id or its outbox belongs to a session"
+        return ""
+
+    def objection_to_listen(self, announcement: messages.Listen) -> str:
+        """Why it may not take these addresses; empty when it may."""
+        objection = self.identity.objection_to_listen(announcement) if self.identity else ""
+        return f"{self.text}: {objection}" if objection else ""
+
+    def may_fan_out(self, address: str) -> bool:
+        """Whether it may speak to all who take *address* at once."""
+        return self.identity is not None and self.identity.may_fan_out(address)

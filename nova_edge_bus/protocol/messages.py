@@ -57,6 +57,7 @@ class Rejection(enum.IntEnum):
     VERSION = 1
     FENCED = 2
     FULL = 3
+    IDENTITY = 4
 
 
 class Consumer(typing.NamedTuple):

@@ -6,13 +6,14 @@ forgotten; every buffer in it is bounded.
 """
 
 import collections.abc
-import dataclasses
 import functools
 import heapq
 import itertools
 import typing
 
 from nova_edge_bus.protocol import codec as codecs
+from nova_edge_bus.protocol import entrance
+from nova_edge_bus.protocol import identity
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import routes
 from nova_edge_bus.protocol import session as sessions
@@ -22,20 +23,9 @@ Key = routes.Key
 
 _PUSHES_A_TURN = 256
 
-
-@dataclasses.dataclass(slots=True, eq=False)
-class _Peer:
-    """One session that is up, with what is looked at for each message."""
-
-    key: Key
-    session: sessions.AcceptSession
-    hello: messages.Hello
-    id: bytes
-    outbox: bytes
-    pending: int = 0
-    held: bool = False
-
-
+_Packet = bytes | memoryview
+_Peer = entrance.Peer
+_Visitor = identity.Visitor
 _Answer = messages.Accept | messages.Reply | messages.Holding | messages.Refuse | messages.Grant
 
 
@@ -45,6 +35,7 @@ class Router:
     :param endpoint: the endpoint's id, 8 random bytes
     :param on_opened: told of each session that came up, with its HELLO
     :param on_closed: told of each session that ended, with its HELLO and the reason
+    :param on_refused: told who wanted to be or to do what it may not, and what that is
     """
 
     def __init__(
@@ -54,11 +45,13 @@ class Router:
         *,
         on_opened: collections.abc.Callable[[messages.Hello], None] = lambda hello: None,
         on_closed: collections.abc.Callable[[messages.Hello, str], None] = lambda hello, why: None,
+        on_refused: collections.abc.Callable[[_Visitor, str], None] = lambda who, why: None,
     ) -> None:
         self.settings = settings or limits.Settings()
         self.stats = limits.Stats()
         self._on_opened = on_opened
         self._on_closed = on_closed
+        self._on_refused = on_refused
         self._codec = codecs.Codec()
         self._welcome = messages.Welcome(
             messages.PROTOCOL_VERSION,
@@ -98,16 +91,36 @@ class Router:
             messages.Forget: self._forget,
         }
 
-    def receive(self, key: Key, packet: bytes | memoryview, now: float) -> None:
-        """Take a packet in from the connection *key*."""
+    def receive(
+        self, key: Key, packet: _Packet, now: float, visitor: _Visitor | None = None
+    ) -> None:
+        """Take a packet in from the connection *key*.
+
+        :param visitor: who is at its other end, where that is known; looked at for a HELLO
+        """
         self.stats.packets_in += 1
         self.stats.bytes_in += len(packet)
         peer = self._peers.get(key)
         if peer is None:
-            self._greet(key, packet, now)
+            self._greet(key, packet, now, visitor)
         else:
             inbound = peer.session.receive(packet, now)
             self._take(peer, inbound)
+
+    def knows(self, key: Key) -> bool:
+        """Whether the connection *key* has a session."""
+        return key in self._peers
+
+    def visitors(self) -> list[tuple[Key, _Visitor]]:
+        """The sessions whose other end is known."""
+        return [(key, peer.visitor) for key, peer in self._peers.items() if peer.visitor]
+
+    def dismiss(self, key: Key, text: str) -> None:
+        """End the session of the connection *key*, if it has one, with GOODBYE."""
+        peer = self._peers.get(key)
+        if peer is not None:
+            peer.session.close(text)
+            self._remove(peer)
 
     def unreachable(self, key: Key, packet: bytes) -> None:
         """Learn that the connection *key* is gone or stuck, and this packet with it."""
@@ -170,11 +183,11 @@ class Router:
 
     # The beginning and the end of sessions
 
-    def _greet(self, key: Key, packet: bytes | memoryview, now: float) -> None:
+    def _greet(self, key: Key, packet: _Packet, now: float, visitor: _Visitor | None) -> None:
         spread = round(1000 * len(self._peers) / self.settings.greetings_per_second)
         session = sessions.AcceptSession(
             self._welcome._replace(spread=spread),
-            functools.partial(self._admit, key),
+            functools.partial(self._admit, visitor),
             now=now,
             codec=self._codec,
         )
@@ -185,7 +198,7 @@ class Router:
             self._farewells.extend((key, packet) for packet in session.outgoing())
             return
         hello = session.hello
-        peer = _Peer(key, session, hello, hello.peer, hello.outbox)
+        peer = _Peer(key, session, hello, hello.peer, hello.outbox, visitor=visitor)
         self._peers[key] = self._by_id[peer.id] = self._dirty[key] = peer
         if peer.outbox:
             self._by_outbox[peer.outbox] = peer
@@ -195,22 +208,17 @@ class Router:
         self._on_opened(hello)
         self._take(peer, inbound)
 
-    def _admit(self, key: Key, hello: messages.Hello) -> messages.Reject | None:
+    def _admit(self, visitor: _Visitor | None, hello: messages.Hello) -> messages.Reject | None:
         former = self._by_id.get(hello.peer)
         holder = self._by_outbox.get(hello.outbox)
-        if holder is not None and not _succeeds(hello, holder.hello):
-            return messages.Reject(
-                messages.Rejection.FENCED,
-                f"outbox {hello.outbox.hex()} epoch {hello.epoch} is fenced: "
-                f"epoch {holder.hello.epoch} is open at {holder.hello.host}",
-            )
-        gone = {peer.key for peer in (former, holder) if peer is not None}
-        if len(self._peers) - len(gone) >= self.settings.max_sessions:
-            return messages.Reject(
-                messages.Rejection.FULL,
-                f"endpoint holds {len(self._peers)} sessions, at most "
-                f"{self.settings.max_sessions}; raise --max-sessions",
-            )
+        rivals = list(dict.fromkeys(peer for peer in (former, holder) if peer is not None))
+        if visitor and (objection := entrance.objection_to(hello, visitor, rivals)):
+            self._on_refused(visitor, objection)
+            return messages.Reject(messages.Rejection.IDENTITY, objection)
+        if rejection := entrance.fence(hello, holder):
+            return rejection
+        if len(self._peers) - len(rivals) >= self.settings.max_sessions:
+            return entrance.full(len(self._peers), self.settings.max_sessions)
         if former is not None:
             former.session.lose("replaced by a new session of the same peer")
             self._remove(former)
@@ -306,13 +314,19 @@ class Router:
     def _fanout(self, peer: _Peer, message: messages.Fanout) -> None:
         copy = message._replace(sender=peer.id)
         count = 0
-        for key in self._routes.fanout_keys(message.address):
+        for key in self._fanout_keys(peer, message.address):
             target = self._peers[key]
             if self._has_room(target, 1):
                 self._forward(target, copy)
                 count += 1
         self.stats.fanned_out += count
         self._forward(peer, messages.FanoutSent(message.number, count))
+
+    def _fanout_keys(self, peer: _Peer, address: str) -> list[Key]:
+        if peer.visitor and not peer.visitor.may_fan_out(address):
+            self._on_refused(peer.visitor, f"it may not speak to all of {address}")
+            return []
+        return self._routes.fanout_keys(address)
 
     def _want(self, peer: _Peer, message: messages.Want) -> None:
         target = self._by_id.get(message.to)
@@ -329,6 +343,10 @@ class Router:
         """A peer has no reason to send this; it is credited, so it is let pass."""
 
     def _listen(self, peer: _Peer, message: messages.Listen) -> None:
+        if peer.visitor and (objection := peer.visitor.objection_to_listen(message)):
+            self._on_refused(peer.visitor, objection)
+            peer.session.close(objection)
+            return
         try:
             self._routes.listen(peer.key, peer.id, peer.outbox, message)
         except routes.LimitExceeded as exc:
@@ -376,10 +394,3 @@ class Router:
         sender = self._by_id.get(message.reply_to or b"")
         if sender is not None:
             self._refuse(sender, message, messages.Refusal.NO_ROUTE, "peer has left")
-
-
-def _succeeds(hello: messages.Hello, holder: messages.Hello) -> bool:
-    """Tell whether a journal may take over from the session that has the same outbox id."""
-    if hello.epoch == holder.epoch:
-        return hello.nonce == holder.nonce
-    return hello.epoch > holder.epoch

@@ -68,13 +68,7 @@ class Bus:
         self.directory = directory_module.Directory(concurrency.native.threading.Lock())
         self._sockets_changed = sockets_changed
         self.links: dict[object, link_module.Link] = {
-            address: link_module.Link(
-                context,
-                address,
-                hello,
-                settings.link_timeout,
-                compress=settings.compresses(address),
-            )
+            address: link_module.Link(context, address, hello, settings)
             for address in settings.endpoints
         }
         self._limits = sender_module.Limits(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An endpoint inside a process that uses the bus, taken over by another one when this one ends."""
 
+import pathlib
+
 import zmq
 
 from nova_edge_bus import concurrency
@@ -25,7 +27,11 @@ class HostedEndpoint:
         settings: settings_module.Settings,
     ) -> None:
         self._server = server.EndpointServer(
-            context, loop, [settings.listen], allow_insecure=settings.allow_insecure
+            context,
+            loop,
+            [settings.listen],
+            curve_dir=pathlib.Path(settings.curve_dir),
+            allow_insecure=settings.allow_insecure,
         )
         self._address = settings.listen
         self._try_at: float | None = 0.0

@@ -8,9 +8,12 @@ import zmq
 import zmq.utils.monitor
 
 from nova_edge_bus import concurrency
+from nova_edge_bus import errors
+from nova_edge_bus import settings as settings_module
 from nova_edge_bus.protocol import codec
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import session as protocol_session
+from nova_edge_bus.runtime import handshake
 
 LOG = concurrency.NativeLogger(__name__)
 
@@ -27,7 +30,6 @@ class Link:
     """Dials one endpoint for ever. Belongs to the I/O thread.
 
     :param hello: makes the HELLO of a new session
-    :param link_timeout: seconds of silence after which the link is taken for cut
     """
 
     def __init__(
@@ -35,15 +37,14 @@ class Link:
         context: "zmq.Context[zmq.Socket[bytes]]",
         address: str,
         hello: Callable[[], messages.Hello],
-        link_timeout: float,
-        *,
-        compress: bool,
+        settings: settings_module.Settings,
     ) -> None:
         self.address = address
         self._context = context
         self._hello = hello
-        self._link_timeout = link_timeout
-        self._compress = compress
+        self._link_timeout = settings.link_timeout
+        self._compress = settings.compresses(address)
+        self._handshake = handshake.Handshake(settings, address)
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
         self._session: protocol_session.DialSession | None = None
@@ -118,11 +119,14 @@ class Link:
             return
         self._session.tick(now)
         if self._session.state is protocol_session.State.CLOSED:
+            if self._session.rejection is not None:
+                self._handshake.tell(self._session.reason)
             self.hang_up(now, self._session.reason)
         elif self.is_up and not self._was_up:
             self._was_up = True
             self._failed = False
             self._pause = FIRST_PAUSE
+            self._handshake.succeeded()
             LOG.info("linked to endpoint %s", self.address)
 
     def flush(self) -> None:
@@ -175,7 +179,14 @@ class Link:
         socket.set(zmq.RECONNECT_IVL, 100)
         socket.set(zmq.RECONNECT_IVL_MAX, 2000)
         socket.set(zmq.IPV6, 1)
-        self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        try:
+            self._handshake.prepare(socket)
+        except errors.EdgeBusError as error:
+            socket.close()
+            self._handshake.tell(str(error))
+            self.hang_up(now, str(error))
+            return
+        self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | handshake.FAILURES)
         self._session = protocol_session.DialSession(
             self._hello(),
             link_timeout=self._link_timeout,
@@ -190,8 +201,11 @@ class Link:
         """The connection broke: take what came before, and do not wait for the silence."""
         assert self._monitor is not None
         try:
-            zmq.utils.monitor.recv_monitor_message(self._monitor, zmq.NOBLOCK)
+            event = zmq.utils.monitor.recv_monitor_message(self._monitor, zmq.NOBLOCK)
         except zmq.Again:
+            return []
+        if event["event"] & handshake.FAILURES:
+            self._give_up_handshake(now, *self._handshake.failed(event))
             return []
         # ZeroMQ holds no more than so many packets, and without a connection none are added.
         received = self._receive(now, HIGH_WATER_MARK)
@@ -199,6 +213,13 @@ class Link:
             self._session.close("the connection broke")
             self.hang_up(now, self._session.reason)
         return received
+
+    def _give_up_handshake(self, now: float, reason: str, has_another_key: bool) -> None:
+        self.hang_up(now, reason)
+        if has_another_key:
+            self._dial_at = now
+        else:
+            self._handshake.tell(reason)
 
     def _close_sockets(self, *, linger: int) -> None:
         if self._socket is not None:

@@ -42,8 +42,8 @@ def make_endpoint(tmp_path: pathlib.Path) -> Iterator[MakeEndpoint]:
     """Makes and starts endpoints that a test can kill."""
     made: list[endpoints.Endpoint] = []
 
-    def make() -> endpoints.Endpoint:
-        made.append(endpoints.Endpoint(tmp_path, f"endpoint-{len(made)}"))
+    def make(*options: str) -> endpoints.Endpoint:
+        made.append(endpoints.Endpoint(tmp_path, f"endpoint-{len(made)}", options))
         made[-1].start()
         return made[-1]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pathlib
 import re
 import sys
+from collections.abc import Sequence
 
 from tests.nova.processes import Process
 
@@ -14,9 +15,15 @@ _BOUND = re.compile(r"^listening on tcp://([\d.]+):(\d+)$", re.MULTILINE)
 
 
 class Endpoint:
-    """``nova-edge-bus endpoint`` on loopback; the port is free until the first start."""
+    """``nova-edge-bus endpoint`` on loopback; the port is free until the first start.
 
-    def __init__(self, directory: pathlib.Path, name: str = "endpoint") -> None:
+    :param options: of the command, beside where it listens
+    """
+
+    def __init__(
+        self, directory: pathlib.Path, name: str = "endpoint", options: Sequence[str] = ()
+    ) -> None:
+        self._options = options
         self.host = "127.0.0.1"
         self.port = 0
         self._process = Process(name, [], directory / f"{name}.log")
@@ -41,7 +48,7 @@ class Endpoint:
         """Start it, after the first time at the same address, and return once it listens."""
         program = pathlib.Path(sys.executable).with_name("nova-edge-bus")
         listen = f"tcp://{self.host}:{self.port}"
-        self._process.command = [str(program), "endpoint", "--listen", listen]
+        self._process.command = [str(program), "endpoint", "--listen", listen, *self._options]
         seen = len(self.log)
         self._process.start()
         self._process.wait_ready(lambda: bool(_BOUND.search(self.log, seen)), START_SECONDS)

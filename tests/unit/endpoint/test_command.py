@@ -101,13 +101,13 @@ def test_an_address_in_use_is_one_clear_line() -> None:
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("tcp://0.0.0.0:0", "use a tunnel, or allow it with --allow-insecure"),
-        ("tcp://192.0.2.1:0", "neither encrypts nor authenticates"),
+        ("tcp://0.0.0.0:0", "make it with 'nova-edge-bus keys new endpoint'"),
+        ("tcp://192.0.2.1:0", "there is no key /nothing/endpoint.key"),
         ("nonsense", "expected tcp://ADDRESS:PORT"),
     ],
 )
 def test_what_it_will_not_listen_on(address: str, said: str) -> None:
-    status, text = refused("--listen", address)
+    status, text = refused("--listen", address, "--curve-dir", "/nothing")
     assert (status, said in text, "Traceback" in text) == (1, True, False)
 
 

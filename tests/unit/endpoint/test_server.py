@@ -184,7 +184,7 @@ def test_an_address_of_another_host_is_told_apart(context: zmq.Context[Any]) -> 
 )
 def test_what_the_network_reaches_needs_leave(context: zmq.Context[Any], address: str) -> None:
     loop = loops.Loop()
-    with pytest.raises(listening.EndpointError, match="neither encrypts nor authenticates"):
+    with pytest.raises(listening.EndpointError, match="there is no key endpoint"):
         server.EndpointServer(context, loop, [address])
     server.EndpointServer(context, loop, [address], allow_insecure=True)
     loop.close()
@@ -194,7 +194,7 @@ def test_what_the_network_reaches_needs_leave(context: zmq.Context[Any], address
     "address", ["tcp://127.0.0.1:5570", "tcp://127.9.9.9:1", "tcp://[::1]:0", "tcp://localhost:0"]
 )
 def test_loopback_needs_none(address: str) -> None:
-    listening.check_safe(address, allow_insecure=False)
+    listening.check_safe(address, secret="endpoint.key", allow_insecure=False)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_loopback_needs_none(address: str) -> None:
 )
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(listening.EndpointError, match="cannot listen"):
-        listening.check_safe(address, allow_insecure=True)
+        listening.check_safe(address, secret="endpoint.key", allow_insecure=True)
 
 
 def test_the_limits_reach_the_router(context: zmq.Context[Any]) -> None:
