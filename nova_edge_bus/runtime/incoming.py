@@ -85,7 +85,12 @@ class Incoming:
     def listen(self, announcement: messages.Listen, box: mailbox.Mailbox) -> None:
         """Take deliveries for a listener into *box* from now on."""
         self._mailboxes[announcement.listener] = box
-        self.receiver.listen(*announcement)
+        self.receiver.listen(
+            announcement.listener,
+            announcement.addresses,
+            announcement.fanouts,
+            announcement.pool,
+        )
 
     def unlisten(self, number: int) -> None:
         """Put nothing more into the mailbox of this listener."""
