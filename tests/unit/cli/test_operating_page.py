@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from nova_edge_bus.cli import main
+from nova_edge_bus.journal import reading
 from nova_edge_bus.journal import slots
 from tests.unit.cli import example
 from tests.unit.cli import page
 
 Capture = pytest.CaptureFixture[str]
-COMMANDS = ("status",)
+COMMANDS = ("status", "outbox")
 
 
 @pytest.fixture
@@ -91,3 +92,16 @@ def test_the_json_of_status_has_the_keys_of_the_page(
     for name in ("endpoints", "destinations"):
         assert set(journal[name][0]) == page.names(table[name]) - states
     assert set(journal["snapshot"]) == page.names(table["snapshot"])
+
+
+def test_the_json_of_the_outbox_has_the_keys_of_the_page(
+    folder: pathlib.Path, capsys: Capture
+) -> None:
+    tables = page.tables()
+    listed = keys(capsys, "outbox", "list", "--journal-dir", str(folder))
+    table = tables["outbox list: a list of objects"]
+    assert all(set(row) == set(table) for row in listed)
+    assert page.names(table["status"]) == set(reading.STATUSES)
+    (shown,) = keys(capsys, "outbox", "show", "3", "--journal-dir", str(folder))
+    besides = tables["outbox show: a list of objects, with these keys besides"]
+    assert set(shown) == set(table) | set(besides)
