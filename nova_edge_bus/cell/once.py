@@ -31,6 +31,7 @@ from nova_edge_bus.cell import fencing
 from nova_edge_bus.cell import floors
 from nova_edge_bus.cell import keyed
 from nova_edge_bus.cell import table
+from nova_edge_bus.cell import transient
 
 LOG = concurrency.NativeLogger(__name__)
 
@@ -67,11 +68,14 @@ class Applying:
         """Whether the database has it on record that the entry had an effect."""
         return self.parts > 0 or self.had_effect
 
-    def was_applied(self) -> bool:
-        """Whether the commit that would be the next one has been made before.
+    def was_applied(self, error: BaseException) -> bool:
+        """Whether the entry has failed with *error* because of its own earlier effect.
 
-        For an entry that has failed: then it failed because of its own effect.
+        Then the commit that would be the next one has been made before. That proves nothing where
+        the database was in trouble, for then the entry may as well be half applied.
         """
+        if transient.is_passing(error):
+            return False
         key = {"outbox": self.outbox, "seq": self.seq, "part": self.parts}
         query = sqlalchemy.select(_inbox.c.seq).filter_by(**key)
         for engine in list(self.engines):

@@ -77,7 +77,7 @@ class RpcIncoming(base.RpcIncomingMessage):
         applying, self._applying = self._applying, None
         if applying is not None:
             once.end()
-            if failure is not None and _was_applied(applying):
+            if failure is not None and _was_applied(applying, failure[1]):
                 reply, failure = replies.reply_to(self.message), None
             if failure is not None and self._may_be_applied_later(failure):
                 self._client.put_off(self._item)
@@ -219,10 +219,10 @@ class NotificationPoller(_Poller):
         return NotificationIncoming(self._client, item, ctxt, message)
 
 
-def _was_applied(applying: once.Applying) -> bool:
+def _was_applied(applying: once.Applying, error: BaseException) -> bool:
     """Whether an entry failed because of what it had done before."""
     try:
-        return applying.was_applied()
+        return applying.was_applied(error)
     except Exception:
         # Whatever the database has to say; the failure itself is what the caller is told.
         LOG.exception("cannot tell whether an entry was applied before")

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy
 from nova import exception
+from sqlalchemy import exc
 
 from nova_edge_bus.cell import once
 from nova_edge_bus.cell import replies
@@ -51,8 +52,8 @@ def apply(centre: centres.Centre, entry: Entry) -> Any:
     applying = once.begin(entry.outbox, entry.seq)
     try:
         return centre(entry.context, entry.message)
-    except exception.NovaException:
-        if not applying.was_applied():
+    except (exception.NovaException, exc.SQLAlchemyError) as error:
+        if not applying.was_applied(error):
             raise
         return replies.reply_to(entry.message)
     finally:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import uuid
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -164,6 +166,32 @@ def test_an_entry_cut_short_between_its_parts_goes_on_where_it_was(
     assert after == list(range(len(after)))
     data = entry.message["args"]["objinst"]["nova_object.data"]
     assert stored(centre, data["uuid"]).display_name == "renamed"
+
+
+def test_a_half_applied_entry_is_not_taken_for_applied_when_the_database_fails(
+    centre: Centre,
+) -> None:
+    entry = save_in_parts(centre)
+    with listening("after_commit", killed_after(1)), pytest.raises(_Killed):
+        applying.apply(centre, entry)
+
+    def fail(session: orm.Session) -> None:
+        raise sqlalchemy.exc.OperationalError("COMMIT", {}, Exception("database is locked"))
+
+    with listening("before_commit", fail), pytest.raises(Exception, match="locked"):
+        applying.apply(centre, entry)
+    applying.apply(centre, entry)
+    data = entry.message["args"]["objinst"]["nova_object.data"]
+    assert stored(centre, data["uuid"]).display_name == "renamed"
+
+
+@contextlib.contextmanager
+def listening(name: str, listener: Callable[[orm.Session], None]) -> Iterator[None]:
+    event.listen(orm.Session, name, listener)
+    try:
+        yield
+    finally:
+        event.remove(orm.Session, name, listener)
 
 
 def test_a_commit_that_fails_keeps_its_number(centre: Centre) -> None:
