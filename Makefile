@@ -6,7 +6,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 # How many test files run at a time; each may start a whole nova.
 WORKERS ?= 2
-SHELL_SCRIPTS := .ci/run $(wildcard devstack/*.sh devstack/lib/*)
+SHELL_SCRIPTS := .ci/run devstack/settings $(wildcard devstack/*.sh devstack/lib/* tests/devstack/harness/*.sh)
 
 # Tests start console scripts and `python3 -m ...` by name.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -40,6 +40,7 @@ lint: $(INSTALLED) ## Check style, types, layers, shell and release notes
 	mypy
 	lint-imports --no-logo
 	bashate --ignore E006 $(SHELL_SCRIPTS)
+	shellcheck $(SHELL_SCRIPTS)
 	reno --quiet lint
 
 .PHONY: format

@@ -93,6 +93,7 @@ def test_source_archive_can_run_the_tests(archives: pathlib.Path) -> None:
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {"Makefile", ".ci/run", "HACKING.rst", "tests/conftest.py", "doc/source/conf.py"}
+    wanted |= {".shellcheckrc", "devstack/plugin.sh", "tests/devstack/harness/machine.sh"}
     assert wanted <= names
 
 
