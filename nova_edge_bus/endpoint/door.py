@@ -50,7 +50,7 @@ class Door:
         self._refusals = refusals.Refusals()
         self._zap: _Socket | None = None
         self._witness: witness.Witness | None = None
-        self._version = self._registry.version()
+        self._version: int | None = -1
         self._look_at = 0.0
         self._look_at_all = 0.0
         self._queue: collections.deque[tuple[bytes, identity.Visitor]] = collections.deque()
@@ -142,7 +142,7 @@ class Door:
         if version is None:
             # Taken for a mishap: to end every session at once takes more than a missing directory.
             if self._version is not None:
-                _log.error("cannot read %s: nobody new is admitted", self._registry.directory)
+                _log.error("there is no %s: nobody new is admitted", self._registry.directory)
         elif version != self._version or now >= self._look_at_all:
             self._look_at_all = now + LOOK_AT_ALL
             self._queue = collections.deque(sessions())

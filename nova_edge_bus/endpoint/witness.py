@@ -31,6 +31,7 @@ _TEXTS = {
     "curve_server_keys with endpoint.pub",
     _NOT_ENCRYPTED: "it does not encrypt; it has no key, or none of this endpoint",
 }
+_BROKEN_OFF = "it broke off the handshake, as who does not encrypt may do"
 UNKNOWN_ADDRESS = "an address that is gone"
 
 
@@ -82,6 +83,8 @@ class Witness:
                 self._on_refused(address, failure)
         elif kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             self._failure = _TEXTS.get(value, f"it broke ZeroMQ's protocol ({value:#x})")
+        else:
+            self._failure = _BROKEN_OFF
 
 
 def _address_of(descriptor: int) -> str:

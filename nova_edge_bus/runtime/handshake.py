@@ -35,7 +35,8 @@ class Handshake:
         self._used: credentials.Credentials | None = None
         self._server = b""
         self._refused: set[bytes] = set()
-        self._told = ""
+        self._told: set[str] = set()
+        self._broken = 0
 
     def prepare(self, socket: "zmq.Socket[bytes]") -> None:
         """Give a new socket its keys.
@@ -59,31 +60,30 @@ class Handshake:
     def succeeded(self) -> None:
         """The endpoint has welcomed this peer."""
         self._refused.clear()
-        self._told = ""
+        self._told.clear()
+        self._broken = 0
 
     def failed(self, event: collections.abc.Mapping[str, typing.Any]) -> tuple[str, bool]:
         """What a failure means, and whether there is another key to try at once."""
         kind, value = event["event"], event["value"]
         if kind == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            return self._not_admitted(), False
+            return self.tell(self._not_admitted()), False
         if kind == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _MECHANISM_MISMATCH:
-            return self._mismatch(), False
-        if self._used is None:
-            return "the connection broke in the handshake", False
+            return self.tell(self._mismatch()), False
         self._refused.add(self._server)
-        if any(key not in self._refused for key in self._used.servers):
+        if self._used and any(key not in self._refused for key in self._used.servers):
             return "the endpoint does not take this key for its own", True
-        names = ", ".join(files.fingerprint(key) for key in self._used.servers)
-        return (
-            f"it ended the handshake, so it may have another key than those known here ({names}); "
-            "compare them with its endpoint.pub, see [edge_bus] curve_server_keys"
-        ), False
+        # An endpoint that stops may end one handshake in this way; one with other keys ends all.
+        self._broken += 1
+        text = self._ended()
+        return self.tell(text) if self._broken > 1 else text, False
 
-    def tell(self, text: str) -> None:
-        """Log what an operator should act on, once until it changes or the link is up."""
-        if text != self._told:
-            self._told = text
+    def tell(self, text: str) -> str:
+        """Log what an operator should act on, once until the link has been up; return it."""
+        if text not in self._told:
+            self._told.add(text)
             LOG.warning("cannot link to endpoint %s: %s", self._address, text)
+        return text
 
     def _not_admitted(self) -> str:
         if self._used is None:
@@ -103,3 +103,12 @@ class Handshake:
                 f"{self._settings.curve_dir}/{credentials.TRUSTED}"
             )
         return "it does not encrypt; make its key there with 'nova-edge-bus keys new endpoint'"
+
+    def _ended(self) -> str:
+        if self._used is None:
+            return f"it ends the handshake; perhaps {self._mismatch()}"
+        names = ", ".join(files.fingerprint(key) for key in self._used.servers)
+        return (
+            f"it ends the handshake, so it has none of the keys that are known here ({names}); "
+            "compare them with its endpoint.pub, see [edge_bus] curve_server_keys"
+        )

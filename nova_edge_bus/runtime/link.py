@@ -183,8 +183,7 @@ class Link:
             self._handshake.prepare(socket)
         except errors.EdgeBusError as error:
             socket.close()
-            self._handshake.tell(str(error))
-            self.hang_up(now, str(error))
+            self.hang_up(now, self._handshake.tell(str(error)))
             return
         self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | handshake.FAILURES)
         self._session = protocol_session.DialSession(
@@ -205,7 +204,10 @@ class Link:
         except zmq.Again:
             return []
         if event["event"] & handshake.FAILURES:
-            self._give_up_handshake(now, *self._handshake.failed(event))
+            reason, has_another_key = self._handshake.failed(event)
+            self.hang_up(now, reason)
+            if has_another_key:
+                self._dial_at = now
             return []
         # ZeroMQ holds no more than so many packets, and without a connection none are added.
         received = self._receive(now, HIGH_WATER_MARK)
@@ -213,13 +215,6 @@ class Link:
             self._session.close("the connection broke")
             self.hang_up(now, self._session.reason)
         return received
-
-    def _give_up_handshake(self, now: float, reason: str, has_another_key: bool) -> None:
-        self.hang_up(now, reason)
-        if has_another_key:
-            self._dial_at = now
-        else:
-            self._handshake.tell(reason)
 
     def _close_sockets(self, *, linger: int) -> None:
         if self._socket is not None:

@@ -21,6 +21,7 @@ class Keyring:
     def __init__(self, directory: pathlib.Path) -> None:
         self._root = directory
         self.endpoint_dir = directory / "of-endpoint"
+        self.enrolled.mkdir(parents=True)
         self.new_endpoint_key()
 
     @property
@@ -71,8 +72,8 @@ class Keyring:
         """The public key of a peer with these options."""
         return files.read_pair(pathlib.Path(options["curve_dir"], "peer.key")).public
 
-    def revoke(self, options: dict[str, Any]) -> None:
-        """Revoke the key of a peer, as the command does."""
-        path = enrolment.path_of(self.enrolled, self.key_of(options))
+    def revoke_key(self, public: bytes) -> None:
+        """Revoke a public key, as the command does."""
+        path = enrolment.path_of(self.enrolled, public)
         revoked = dataclasses.replace(enrolment.read(path), revoked=time.time())
         enrolment.write(self.enrolled, revoked)
