@@ -86,7 +86,7 @@ class Auditor:
         self._forwarded = forwarded
         self._rounds: dict[str, _Round] = {}
 
-    def tick(self, address: str, takers: frozenset[bytes], now: float) -> None:
+    def tick(self, address: str, takers: frozenset[messages.Consumer], now: float) -> None:
         """Ask when it is time; *address* is linked, and *takers* are those who answer there."""
         found = self._rounds.get(address)
         if found is None:
@@ -105,14 +105,14 @@ class _Round:
     def __init__(self, auditor: Auditor, address: str) -> None:
         self._auditor = auditor
         self._address = address
-        self._takers: frozenset[bytes] = frozenset()
+        self._takers: frozenset[messages.Consumer] = frozenset()
         self._due = 0.0
         self._is_busy = False
         self._asked: _Question | None = None
         self._confirmed: int | None = None
         self._has_compared = False
 
-    def tick(self, takers: frozenset[bytes], now: float) -> None:
+    def tick(self, takers: frozenset[messages.Consumer], now: float) -> None:
         if takers - self._takers:
             self._due = min(self._due, now + random.uniform(0.0, JITTER)) if self._due else now
         self._takers = takers

@@ -102,9 +102,7 @@ class Autonomy:
                 self.keeper.wrote(each.seq, each.entry.body)
             self._store.call_soon(lambda: outgoing.forwarded(moved))
 
-        self._auditor = auditor_module.Auditor(
-            link, self._store, self.keeper, outgoing, forwarded
-        )
+        self._auditor = auditor_module.Auditor(link, self._store, self.keeper, outgoing, forwarded)
 
     def destination(self, address: str, *, takes_records: bool = False) -> states.Destination:
         """The destination with this address; any thread may ask.
@@ -161,8 +159,8 @@ class Autonomy:
             if state is states.State.LINKED and address in self._takers and self._prefetcher:
                 self._prefetcher.tick(address, now)
             if state is states.State.LINKED and address in self._takers and self._auditor:
-                peers = frozenset(each.peer for each in self._takers_of(address))
-                self._auditor.tick(address, peers, now)
+                takers = frozenset(self._takers_of(address))
+                self._auditor.tick(address, takers, now)
         if self.keeper.has_news:
             pause = min(pause, NEWS_SECONDS)
         self._look_at = now + pause
