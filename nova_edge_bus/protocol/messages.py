@@ -6,8 +6,9 @@ its class. A field that holds ``None`` is packed as nil. New fields are only eve
 that a reader of an older version can ignore what it does not know; :data:`APPENDED` counts them.
 
 Ids: a *peer id* (8 random bytes) names one process for its life time and is where answers go; an
-*outbox id* (8 random bytes) names a journal for ever. The endpoint fills in ``reply_to`` and an
-absent ``outbox`` from the session that a message came by, so that a peer can speak only as itself.
+*outbox id* (8 random bytes) names a journal for ever. The endpoint fills in ``reply_to``,
+``identity``, ``sender`` and an absent ``outbox`` from the session that a message came by, so that
+a peer can speak only as itself.
 """
 
 import enum
@@ -195,7 +196,8 @@ class Deliver(typing.NamedTuple):
     sender (per kind of numbering) that is not settled, ``after`` the number that must be done
     before this one (0: none), ``remaining`` and ``monitor`` milliseconds (0: none).
     ``address`` is followed by ``#POOL`` where the copy for one listener pool is meant. ``body``
-    is opaque to all but driver and contracts.
+    is opaque to all but driver and contracts. ``identity`` is whom the sender's key belongs to, as
+    ``ROLE:HOST``; empty where it has none.
     """
 
     to: bytes
@@ -212,6 +214,7 @@ class Deliver(typing.NamedTuple):
     remaining: int
     monitor: int
     body: bytes
+    identity: str = ""
 
 
 class Accept(typing.NamedTuple):
@@ -223,6 +226,7 @@ class Accept(typing.NamedTuple):
     to: bytes
     outbox: bytes
     numbers: list[list[int]]
+    sender: bytes | None = None
 
 
 class Reply(typing.NamedTuple):
@@ -234,6 +238,7 @@ class Reply(typing.NamedTuple):
     number: int
     status: int
     body: bytes
+    sender: bytes | None = None
 
 
 class Holding(typing.NamedTuple):
@@ -247,6 +252,7 @@ class Holding(typing.NamedTuple):
     kind: int
     numbers: list[int]
     monitor: bool
+    sender: bytes | None = None
 
 
 class Refuse(typing.NamedTuple):
@@ -258,6 +264,7 @@ class Refuse(typing.NamedTuple):
     numbers: list[int]
     code: int
     text: str
+    sender: bytes | None = None
 
 
 class Fanout(typing.NamedTuple):
@@ -362,5 +369,14 @@ CLASSES: dict[int, type[Message]] = {code: cls for cls, code in CODES.items()}
 CREDITED = frozenset({Deliver, Accept, Reply, Holding, Refuse, Fanout, FanoutSent, Want, Grant})
 """The messages that are sent on to others and so count against a session's credit."""
 
-APPENDED: dict[type[tuple[typing.Any, ...]], int] = {Welcome: 1, Listen: 1, Consumer: 1}
+APPENDED: dict[type[tuple[typing.Any, ...]], int] = {
+    Welcome: 1,
+    Listen: 1,
+    Consumer: 1,
+    Deliver: 1,
+    Accept: 1,
+    Reply: 1,
+    Holding: 1,
+    Refuse: 1,
+}
 """How many fields at the end of a message are left out where they have their defaults."""

@@ -7,8 +7,6 @@ forgotten; every buffer in it is bounded.
 
 import collections.abc
 import functools
-import heapq
-import itertools
 import typing
 
 from nova_edge_bus.protocol import codec as codecs
@@ -26,7 +24,7 @@ _PUSHES_A_TURN = 256
 _Packet = bytes | memoryview
 _Peer = entrance.Peer
 _Visitor = identity.Visitor
-_Answer = messages.Accept | messages.Reply | messages.Holding | messages.Refuse | messages.Grant
+_Answer = messages.Accept | messages.Reply | messages.Holding | messages.Refuse
 
 
 class Router:
@@ -65,8 +63,8 @@ class Router:
         self._by_outbox: dict[bytes, _Peer] = {}
         self._dirty: dict[Key, _Peer] = {}
         self._farewells: list[tuple[Key, bytes]] = []
-        self._deadlines: list[tuple[float, int, _Peer]] = []
-        self._order = itertools.count()
+        self._deadlines = entrance.Deadlines()
+        self._owners = entrance.Owners()
         self._push_at: float | None = None
         self._routes = routes.RouteTable(
             max_listeners=self.settings.max_listeners,
@@ -152,14 +150,13 @@ class Router:
 
     def tick(self, now: float) -> None:
         """Do what time brings: heartbeats, the end of silent sessions, pushes of routes."""
-        while (deadline := self._first_deadline()) is not None and deadline <= now:
-            peer = heapq.heappop(self._deadlines)[2]
+        while (peer := self._deadlines.pop_due(now)) is not None:
             peer.session.tick(now)
             if peer.session.closed:
                 self._remove(peer)
             else:
                 self._dirty[peer.key] = peer
-                self._schedule(peer)
+                self._deadlines.add(peer)
         if self._routes.changed and self._push_at is None:
             spread = self._routes.interested / self.settings.pushes_per_second
             self._push_at = now + max(self.settings.push_delay, spread)
@@ -173,7 +170,7 @@ class Router:
             return 0.0
         if self._push_at is not None:
             return self._push_at
-        return self._first_deadline()
+        return self._deadlines.first()
 
     def close(self, text: str) -> None:
         """End all sessions with GOODBYE; :meth:`outgoing` gives the last packets."""
@@ -204,7 +201,7 @@ class Router:
             self._by_outbox[peer.outbox] = peer
         self.stats.sessions = len(self._peers)
         self.stats.sessions_ever += 1
-        self._schedule(peer)
+        self._deadlines.add(peer)
         self._on_opened(hello)
         self._take(peer, inbound)
 
@@ -212,7 +209,8 @@ class Router:
         former = self._by_id.get(hello.peer)
         holder = self._by_outbox.get(hello.outbox)
         rivals = list(dict.fromkeys(peer for peer in (former, holder) if peer is not None))
-        if visitor and (objection := entrance.objection_to(hello, visitor, rivals)):
+        objection = entrance.objection_to(hello, visitor, rivals, self._owners)
+        if visitor and objection:
             self._on_refused(visitor, objection)
             return messages.Reject(messages.Rejection.IDENTITY, objection)
         if rejection := entrance.fence(hello, holder):
@@ -267,17 +265,6 @@ class Router:
                 self._refuse_undelivered(message)
         self._on_closed(peer.hello, session.reason)
 
-    def _schedule(self, peer: _Peer) -> None:
-        deadline = peer.session.next_deadline()
-        if deadline is not None:
-            heapq.heappush(self._deadlines, (deadline, next(self._order), peer))
-
-    def _first_deadline(self) -> float | None:
-        deadlines = self._deadlines
-        while deadlines and self._peers.get(deadlines[0][2].key) is not deadlines[0][2]:
-            heapq.heappop(deadlines)
-        return deadlines[0][0] if deadlines else None
-
     def _count_pending(self, peer: _Peer) -> None:
         size = peer.session.backlog[1]
         self.stats.pending_bytes += size - peer.pending
@@ -292,18 +279,33 @@ class Router:
 
     def _deliver(self, peer: _Peer, message: messages.Deliver) -> None:
         target = self._by_id.get(message.to)
+        if message.outbox != peer.outbox and not self._speaks_for(peer, message.outbox):
+            return
         if target is None:
             self._refuse(peer, message, messages.Refusal.NO_ROUTE, "peer is not here")
         elif not self._has_room(target, 1):
             self._refuse(peer, message, messages.Refusal.BUSY, "too much is pending for the peer")
         else:
             self.stats.delivered += 1
-            if message.reply_to != peer.id or message.outbox is None:
-                sender = (peer.id, message.outbox or peer.outbox)
-                message = messages.Deliver._make(message[:2] + sender + message[4:])
-            self._forward(target, message)
+            sender = (peer.id, message.outbox or peer.outbox)
+            stamped = (*message[:2], *sender, *message[4:-1], peer.claim)
+            self._forward(target, messages.Deliver._make(stamped))
+
+    def _speaks_for(self, peer: _Peer, outbox: bytes | None) -> bool:
+        """Tell whether it may; the session of one that may not ends."""
+        objection = self._owners.objection_to(peer.visitor, outbox)
+        if peer.visitor and objection:
+            self._on_refused(peer.visitor, objection)
+            peer.session.close(objection)
+        return not objection
 
     def _answer(self, peer: _Peer, message: _Answer) -> None:
+        self._pass_back(type(message)._make((*message[:-1], peer.id)))
+
+    def _grant(self, peer: _Peer, message: messages.Grant) -> None:
+        self._pass_back(message._replace(sender=peer.id))
+
+    def _pass_back(self, message: _Answer | messages.Grant) -> None:
         target = self._by_id.get(message.to)
         if target is None or not self._has_room(target, 2):
             self.stats.answers_dropped += 1
@@ -332,12 +334,9 @@ class Router:
         target = self._by_id.get(message.to)
         if target is None or not self._has_room(target, 1):
             self.stats.answers_dropped += 1
-        else:
+        elif message.outbox == peer.outbox or self._speaks_for(peer, message.outbox):
             outbox = message.outbox or peer.outbox
             self._forward(target, message._replace(reply_to=peer.id, outbox=outbox))
-
-    def _grant(self, peer: _Peer, message: messages.Grant) -> None:
-        self._answer(peer, message._replace(sender=peer.id))
 
     def _ignore(self, peer: _Peer, message: messages.FanoutSent) -> None:
         """A peer has no reason to send this; it is credited, so it is let pass."""

@@ -6,6 +6,7 @@ fields of a kind at once.
 """
 
 import collections.abc
+import functools
 import itertools
 import operator
 import typing
@@ -139,6 +140,7 @@ class Shape:
         return self._make(fields)
 
 
+@functools.cache
 def _appended_defaults(cls: typing.Any) -> list[typing.Any]:
     count = messages.APPENDED.get(cls, 0)
     return list(cls._field_defaults.values())[-count:] if count else []
@@ -153,6 +155,8 @@ def written(message: messages.Message) -> _Fields:
 
 def _trimmed(fields: tuple[typing.Any, ...]) -> _Fields:
     end = len(fields)
+    if fields[-1]:
+        return fields
     for default in reversed(_appended_defaults(type(fields))):
         if fields[end - 1] != default:
             break

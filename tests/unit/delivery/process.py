@@ -83,7 +83,7 @@ class Process:
             messages.Listening: lambda link, message: None,
             messages.Deliver: lambda link, message: self.receiver.deliver(message, link, self.now),
             messages.Accept: lambda link, message: self.sender.accepted(message.numbers),
-            messages.Reply: lambda link, message: self.sender.replied(*message[2:]),
+            messages.Reply: lambda link, message: self.sender.replied(*message[2:6]),
             messages.Holding: self._on_holding,
             messages.Refuse: lambda link, message: self.sender.refused(*message[2:5]),
         }
@@ -288,7 +288,7 @@ class Process:
         self.sender.routes_changed(message.address)
 
     def _on_holding(self, link: str, message: messages.Holding) -> None:
-        kind, numbers, monitor = message[2:]
+        kind, numbers, monitor = message[2:5]
         self.sender.holding(kind, numbers, self.now, monitor=monitor)
 
     # sender.Port

@@ -5,6 +5,7 @@ import collections
 import itertools
 from typing import Any
 
+from nova_edge_bus.protocol import identity
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import router
 from nova_edge_bus.protocol import session
@@ -15,6 +16,7 @@ from tests.unit.protocol import pairs
 class Peer:
     """A peer's end of a connection, and what it has been given.
 
+    :ivar visitor: whom the endpoint takes it for
     :ivar reading: whether it reads what is written to it
     :ivar taking: whether its owner takes what it has read
     :ivar frozen: whether its process stands still
@@ -22,6 +24,7 @@ class Peer:
 
     def __init__(self, key: bytes, hello: messages.Hello, now: float) -> None:
         self.key = key
+        self.visitor: identity.Visitor | None = None
         self.session = session.DialSession(
             hello, link_timeout=pairs.LINK_TIMEOUT, now=now, codec=pairs.CODEC
         )
@@ -56,7 +59,9 @@ class Fleet:
             limits.Settings(**settings),
             on_opened=lambda hello: self.opened.add(hello.peer),
             on_closed=lambda hello, reason: self.closed.append((hello.peer, reason)),
+            on_refused=lambda visitor, why: self.refused.append((visitor.text, why)),
         )
+        self.refused: list[tuple[str, str]] = []
         self.opened: set[bytes] = set()
         self.closed: list[tuple[bytes, str]] = []
         self.peers: dict[bytes, Peer] = {}
@@ -75,9 +80,10 @@ class Fleet:
         self.peers[peer.key] = peer
         return peer
 
-    def join(self, name: str, **fields: Any) -> Peer:
+    def join(self, name: str, *, visitor: identity.Visitor | None = None, **fields: Any) -> Peer:
         """A peer whose session is up, if it is admitted."""
         peer = self.connect(name, **fields)
+        peer.visitor = visitor
         self.settle()
         return peer
 
@@ -101,7 +107,7 @@ class Fleet:
         for peer in awake:
             for packet in peer.session.outgoing():
                 moved += 1
-                self.router.receive(peer.key, packet, self.now)
+                self.router.receive(peer.key, packet, self.now, peer.visitor)
         self.router.tick(self.now)
         for key, packet in self.router.outgoing():
             moved += 1

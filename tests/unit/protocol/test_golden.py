@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 FILES = {
     "v1": "e68c51a947c4ff2d5b7ec855b6eb2da2b6b180c06f6565410f97bf0701a7e08c",
     "v1-backlog": "81874848285bd64349548bf43cc94c46125ebdf7339bebd1c5641738c67f8fc6",
+    "v1-identity": "52da932e6de48d506c7a63ba1959f86b9349d1dbfe10406c2b7e202aeba0daa8",
 }
 GOLDEN = {
     name: json.loads((ROOT / "tests" / "golden" / f"{name}.json").read_text()) for name in FILES

@@ -98,7 +98,7 @@ def test_answers_go_to_the_peer_they_name(answer: messages.Message) -> None:
     a.session.queue(named)
     a.session.queue(answer._replace(to=b"nobody"))  # type: ignore[call-arg]
     world.settle()
-    assert b.inbox == [named]
+    assert b.inbox == [named._replace(sender=a.id)]  # type: ignore[call-arg]
     assert a.inbox == []
     assert world.router.stats.answers_dropped == 1
 
