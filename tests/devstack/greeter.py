@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 
 import oslo_messaging
@@ -23,10 +24,10 @@ class Greeter:
         return f"hello {name}"
 
 
-def make_transport(file: str) -> oslo_messaging.RPCTransport:
-    """The transport that a process of nova makes from its configuration file."""
+def make_transport(file: str, program: str) -> oslo_messaging.RPCTransport:
+    """The transport that a program of nova makes from its configuration file."""
     conf = cfg.ConfigOpts()
-    conf([], project="nova", default_config_files=[file])
+    conf([], project="nova", prog=program, default_config_files=[file])
     # oslo.messaging registers some of its options with the global configuration only.
     conffixture.ConfFixture(conf).setUp()
     return oslo_messaging.get_rpc_transport(conf)
@@ -34,8 +35,8 @@ def make_transport(file: str) -> oslo_messaging.RPCTransport:
 
 def main(file: str) -> None:
     """Serve until SIGTERM."""
-    transport = make_transport(file)
-    target = oslo_messaging.Target(topic=TOPIC, server="here")
+    transport = make_transport(file, "nova-conductor")
+    target = oslo_messaging.Target(topic=TOPIC, server=socket.gethostname())
     server = oslo_messaging.get_rpc_server(transport, target, [Greeter()], "threading")
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     server.start()

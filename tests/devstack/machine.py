@@ -8,6 +8,7 @@ import dataclasses
 import getpass
 import os
 import pathlib
+import socket
 import subprocess
 from collections.abc import Mapping
 
@@ -19,6 +20,14 @@ SERVICES = {
     "controller": "mysql,key,n-api,n-cond,n-sch,g-api,placement-api,q-svc,c-api",
     "compute": "n-cpu,placement-client,q-agt,c-vol",
 }
+HOST = socket.gethostname()
+_RECORDER = """#!/bin/bash
+echo "nova-edge-bus $*" >> "$EVENTS"
+if [[ "$1 $2 $4" == "keys new --dir" ]]; then
+    mkdir -p "$5"
+    touch "$5/$3.key" "$5/$3.pub"
+fi
+"""
 _HARNESS = pathlib.Path(__file__).parent / "harness" / "machine.sh"
 
 
@@ -46,12 +55,15 @@ class Machine:
         self.folder = folder
         self.data = folder / "data"
         self.journals = self.data / "edge-bus"
+        self.keys = self.data / "edge-bus-keys"
         self.bin = folder / "bin"
         self.layout = layout
         self.settings = dict(settings or {})
         """What localrc says; a further run takes what has changed."""
         self._events = folder / "events"
         self._record_commands()
+        if layout.node == "compute":
+            self.lay_down_keys()
 
     def environment(self) -> dict[str, str]:
         """What stackrc, devstack's libraries and local.conf have set before the plugin comes."""
@@ -73,6 +85,7 @@ class Machine:
             "NOVA_CONF_DIR": str(self.folder / "etc"),
             "NOVA_CPU_CELL": "1",
             "NOVA_NUM_CELLS": "1",
+            "NUMBER_FAKE_NOVA_COMPUTE": "1",
             "PATH": os.environ["PATH"],
             "PLACEMENT_SERVICE_HOST": CONTROLLER,
             "PLACEMENT_SERVICE_PROTOCOL": "http",
@@ -81,6 +94,7 @@ class Machine:
             "SERVICE_HOST": CONTROLLER,
             "SSL_BUNDLE_FILE": str(self.data / "ca-bundle.pem"),
             "STACK_USER": getpass.getuser(),
+            "VIRT_DRIVER": "libvirt",
         }
         if self.layout.rabbit:
             known |= {"RABBIT_HOST": CONTROLLER, "RABBIT_PASSWORD": "secret"}
@@ -93,6 +107,12 @@ class Machine:
         said = self.folder / "local.conf" / phase / file
         said.parent.mkdir(parents=True, exist_ok=True)
         said.write_text("".join(f"{line}\n" for line in lines))
+
+    def lay_down_keys(self) -> None:
+        """Give a compute what the controller would have made for it."""
+        (self.keys / "endpoints").mkdir(parents=True)
+        (self.keys / "endpoints" / "controller.pub").touch()
+        (self.keys / f"compute-{HOST}.key").touch()
 
     def attempt(self, *steps: str) -> subprocess.CompletedProcess[str]:
         """Run the steps in one shell, whatever becomes of them."""
@@ -135,8 +155,8 @@ class Machine:
         return pathlib.Path(f"{self._events}.functions-{step}").read_text()
 
     def _record_commands(self) -> None:
-        """Make a nova-edge-bus that only says how it was called."""
+        """Make a nova-edge-bus that says how it was called, and the files of a key."""
         self.bin.mkdir(parents=True)
         program = self.bin / "nova-edge-bus"
-        program.write_text('#!/bin/bash\necho "nova-edge-bus $*" >> "$EVENTS"\n')
+        program.write_text(_RECORDER)
         program.chmod(0o755)

@@ -14,7 +14,6 @@ import sqlalchemy
 
 from nova_edge_bus.cell import table
 from tests.devstack import greeter
-from tests.devstack.conftest import MakeMachine
 from tests.devstack.machine import Layout
 from tests.devstack.machine import Machine
 from tests.nova.processes import Process
@@ -25,15 +24,18 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 REAL = pathlib.Path(sys.executable).parent
 
 
-@pytest.fixture(params=["superconductor", "singleconductor"])
-def machine(request: pytest.FixtureRequest, make_machine: MakeMachine) -> Machine:
+@pytest.fixture(scope="module", params=["superconductor", "singleconductor"])
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """A machine on loopback with the real commands."""
-    machine = make_machine(
+    machine = Machine(
+        tmp_path_factory.mktemp(request.param),
         Layout(request.param, rabbit=False, guard=True),
-        SERVICE_HOST="127.0.0.1",
-        HOST_IP="127.0.0.1",
-        EDGE_BUS_LISTEN="tcp://127.0.0.1:0",
-        NOVA_BIN_DIR=str(REAL),
+        {
+            "SERVICE_HOST": "127.0.0.1",
+            "HOST_IP": "127.0.0.1",
+            "EDGE_BUS_LISTEN": "tcp://127.0.0.1:0",
+            "NOVA_BIN_DIR": str(REAL),
+        },
     )
     machine.run("stack")
     return machine
@@ -63,7 +65,9 @@ def test_a_compute_reaches_its_conductor_over_the_endpoint(machine: Machine) -> 
     machine.run("stack")
     serve = f"{sys.executable} -m tests.devstack.greeter {machine.folder / 'etc' / name}"
     conductor = start(machine, "conductor", serve, greeter.READY)
-    transport = greeter.make_transport(str(machine.folder / "etc" / "nova-cpu.conf"))
+    transport = greeter.make_transport(
+        str(machine.folder / "etc" / "nova-cpu.conf"), "nova-compute"
+    )
     target = oslo_messaging.Target(topic=greeter.TOPIC, version="1.0")
     client = oslo_messaging.get_rpc_client(transport, target, timeout=CALL_SECONDS)
     assert client.call({}, "greet", name="edge") == "hello edge"

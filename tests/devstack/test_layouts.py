@@ -10,6 +10,7 @@ import pytest
 from tests.devstack.conftest import MakeMachine
 from tests.devstack.machine import COMPUTE
 from tests.devstack.machine import CONTROLLER
+from tests.devstack.machine import HOST
 from tests.devstack.machine import SERVICES
 from tests.devstack.machine import Layout
 from tests.devstack.machine import Machine
@@ -52,15 +53,19 @@ def test_a_layout_ends_as_documented(machine: Machine) -> None:
 def check_files(machine: Machine) -> None:
     """All processes of nova are on the bus with the same options, and so are notifications."""
     cell = "nova_cell1" if machine.layout.cells == "superconductor" else ""
-    options = {
-        "journal_dir": str(machine.journals),
-        "link_timeout": "5",
-        "allow_insecure": "True",
-    }
-    for file, virtual_host in (("nova.conf", ""), ("nova-cpu.conf", cell)):
+    key = "centre.key" if machine.layout.node == "controller" else f"compute-{HOST}.key"
+    for file, virtual_host, key_file in (
+        ("nova.conf", "", "centre.key"),
+        ("nova-cpu.conf", cell, key),
+    ):
         conf = machine.conf(file)
         assert conf["DEFAULT"]["transport_url"] == f"{BUS}/{virtual_host}"
-        assert conf["edge_bus"] == options
+        assert conf["edge_bus"] == {
+            "journal_dir": str(machine.journals),
+            "link_timeout": "5",
+            "curve_dir": str(machine.keys),
+            "curve_key_file": key_file,
+        }
         assert conf["oslo_messaging_notifications"]["transport_url"] == f"{BUS}/"
     assert "connection" not in machine.conf("nova-cpu.conf").get("database", {})
     assert machine.journals.stat().st_mode & 0o7777 == 0o700
@@ -74,7 +79,7 @@ def check_cell(machine: Machine) -> None:
     assert conf["edge_bus"] == machine.conf("nova.conf")["edge_bus"]
     assert machine.events("create_cell") == [f"1 {url}"]
     file = machine.folder / "etc" / "nova_cell1.conf"
-    assert machine.events("nova-edge-bus") == [f"db sync --config-file {file}"]
+    assert machine.events("nova-edge-bus db") == [f"sync --config-file {file}"]
 
 
 def check_processes(machine: Machine) -> None:
@@ -83,7 +88,7 @@ def check_processes(machine: Machine) -> None:
     if machine.layout.node != "compute":
         wanted.add("edge-bus")
         command = f"{machine.bin}/nova-edge-bus endpoint --listen tcp://{CONTROLLER}:5570"
-        assert machine.processes()["edge-bus"] == f"{command} --allow-insecure"
+        assert machine.processes()["edge-bus"] == f"{command} --curve-dir {machine.keys}"
     else:
         assert machine.events("nova-edge-bus") == []
     if machine.layout.guard and machine.layout.node != "controller":
@@ -140,16 +145,8 @@ def test_a_compute_of_a_second_cell_has_the_url_of_that_cell(make_machine: MakeM
     assert compute.conf("nova-cpu.conf")["DEFAULT"]["transport_url"] == url
     assert controller.conf("nova_cell2.conf")["DEFAULT"]["transport_url"] == url
     assert controller.events("create_cell") == [f"1 {BUS}/nova_cell1", f"2 {url}"]
-    synced = [line.rpartition("/")[2] for line in controller.events("nova-edge-bus")]
+    synced = [line.rpartition("/")[2] for line in controller.events("nova-edge-bus db")]
     assert synced == ["nova_cell1.conf", "nova_cell2.conf"]
-
-
-def test_on_loopback_nothing_is_allowed_that_is_insecure(make_machine: MakeMachine) -> None:
-    machine = make_machine(SERVICE_HOST="127.0.0.1", HOST_IP="127.0.0.1")
-    machine.run("stack")
-    assert machine.processes()["edge-bus"].endswith("--listen tcp://127.0.0.1:5570")
-    for file in ("nova.conf", "nova-cpu.conf", "nova_cell1.conf"):
-        assert "allow_insecure" not in machine.conf(file)["edge_bus"]
 
 
 def test_over_ipv6(make_machine: MakeMachine) -> None:
@@ -157,7 +154,7 @@ def test_over_ipv6(make_machine: MakeMachine) -> None:
         SERVICE_IP_VERSION="6", SERVICE_HOST="[2001:db8::11]", HOST_IPV6="2001:db8::11"
     )
     machine.run("stack")
-    assert "--listen tcp://[2001:db8::11]:5570 --allow" in machine.processes()["edge-bus"]
+    assert "--listen tcp://[2001:db8::11]:5570 " in machine.processes()["edge-bus"]
     url = machine.conf("nova.conf")["DEFAULT"]["transport_url"]
     assert url == "edgebus://[2001:db8::11]:5570/"
 
@@ -168,15 +165,7 @@ def test_several_endpoints_and_a_port(make_machine: MakeMachine) -> None:
     machine.run("stack")
     conf = machine.conf("nova.conf")
     assert conf["DEFAULT"]["transport_url"] == f"edgebus://{endpoints}/"
-    assert conf["edge_bus"]["allow_insecure"] == "True"
     assert f"--listen tcp://{CONTROLLER}:5600 " in machine.processes()["edge-bus"]
-
-
-def test_insecurity_can_be_refused(make_machine: MakeMachine) -> None:
-    machine = make_machine(EDGE_BUS_ALLOW_INSECURE="False")
-    machine.run("stack")
-    assert "--allow-insecure" not in machine.processes()["edge-bus"]
-    assert "allow_insecure" not in machine.conf("nova.conf")["edge_bus"]
 
 
 def test_notifications_can_stay_on_rabbitmq(make_machine: MakeMachine) -> None:

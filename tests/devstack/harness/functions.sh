@@ -34,47 +34,75 @@ function trueorfalse {
 # Options in files
 # ----------------
 
+# Read the file $1 into INI. SECTION becomes the number of the line with the section $2, and OPTION that of
+# the option $3 in it; -1 stands for what is not there.
+function _look_up {
+    local number
+    local inside=
+    INI=()
+    SECTION=-1
+    OPTION=-1
+    if [[ -f "$1" ]]; then
+        mapfile -t INI < "$1"
+    fi
+    for number in "${!INI[@]}"; do
+        case "${INI[number]}" in
+            "[$2]")
+                inside=yes
+                SECTION=$number
+                ;;
+            "["*) inside= ;;
+            "$3 = "*)
+                if [[ -n "$inside" ]]; then
+                    OPTION=$number
+                fi
+                ;;
+        esac
+    done
+}
+
 function iniget {
-    awk -v section="[$2]" -v option="$3" '
-        /^\[/ { inside = $0 == section; next }
-        inside && $1 == option && $2 == "=" { sub(/^[^=]*= */, ""); print }
-    ' "$1"
+    _look_up "$1" "$2" "$3"
+    if [[ "$OPTION" -ge 0 ]]; then
+        echo "${INI[OPTION]#*= }"
+    fi
 }
 
 function ini_has_option {
-    awk -v section="[$2]" -v option="$3" '
-        /^\[/ { inside = $0 == section; next }
-        inside && $1 == option && $2 == "=" { found = 1 }
-        END { exit !found }
-    ' "$1"
+    _look_up "$1" "$2" "$3"
+    [[ "$OPTION" -ge 0 ]]
 }
 
 function iniget_sections {
-    sed -n 's/^\[\(.*\)\]$/\1/p' "$1" | paste -sd ' '
+    local line
+    while read -r line; do
+        if [[ "$line" == "["*"]" ]]; then
+            line=${line#[}
+            echo "${line%]}"
+        fi
+    done < "$1"
 }
 
 function inidelete {
-    awk -v section="[$2]" -v option="$3" '
-        /^\[/ { inside = $0 == section }
-        inside && $1 == option && $2 == "=" { next }
-        { print }
-    ' "$1" > "$1.new"
-    mv "$1.new" "$1"
+    _look_up "$1" "$2" "$3"
+    if [[ "$OPTION" -ge 0 ]]; then
+        unset "INI[OPTION]"
+        printf '%s\n' "${INI[@]}" > "$1"
+    fi
 }
 
 # As in devstack, an option without a value is set, too: to nothing.
 function iniset {
-    local file=$1
-    touch "$file"
-    inidelete "$file" "$2" "$3"
-    if ! grep -qxF "[$2]" "$file"; then
-        printf '\n[%s]\n' "$2" >> "$file"
+    local line="$3 = ${4:-}"
+    _look_up "$1" "$2" "$3"
+    if [[ "$OPTION" -ge 0 ]]; then
+        INI[OPTION]=$line
+    elif [[ "$SECTION" -ge 0 ]]; then
+        INI[SECTION]+=$'\n'$line
+    else
+        INI+=("" "[$2]" "$line")
     fi
-    LINE="$3 = ${4:-}" awk -v section="[$2]" '
-        { print }
-        $0 == section { print ENVIRON["LINE"] }
-    ' "$file" > "$file.new"
-    mv "$file.new" "$file"
+    printf '%s\n' "${INI[@]}" > "$1"
 }
 
 # What local.conf says for a file in a phase, from $LOCAL_CONF/PHASE/FILE: lines of section, option, value.

@@ -6,6 +6,7 @@
 
 NOVA_CONF=$NOVA_CONF_DIR/nova.conf
 NOVA_CPU_CONF=$NOVA_CONF_DIR/nova-cpu.conf
+NOVA_FAKE_CONF=$NOVA_CONF_DIR/nova-fake.conf
 
 function conductor_conf {
     echo "$NOVA_CONF_DIR/nova_cell$1.conf"
@@ -85,5 +86,8 @@ function start_nova_compute {
     inidelete "$NOVA_CPU_CONF" database connection
     inidelete "$NOVA_CPU_CONF" api_database connection
     configure_console_compute
+    if [[ "$VIRT_DRIVER" == "fake" ]]; then
+        iniset "$NOVA_FAKE_CONF-1" DEFAULT host "${HOSTNAME}1"
+    fi
     run_process n-cpu "$NOVA_BIN_DIR/nova-compute --config-file $NOVA_CPU_CONF"
 }
