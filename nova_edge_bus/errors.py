@@ -51,4 +51,12 @@ class CellDatabaseError(EdgeBusError):
 
 
 class Fenced(EdgeBusError):
-    """A write comes from a host that does not speak for its object any more; it has not landed."""
+    """A write comes from a host that does not speak for its object any more; it has not landed.
+
+    :param found: what was there instead, by name; it travels to the writer with the error
+    """
+
+    def __init__(self, *args: object, **found: object) -> None:
+        super().__init__(*args)
+        # The name under which oslo.messaging takes the parameters of an exception along.
+        self.kwargs = found

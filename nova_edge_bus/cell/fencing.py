@@ -66,11 +66,15 @@ class Fence:
         if row is None or row.deleted:
             if self.while_deleted:
                 return
-            raise errors.Fenced(f"instance {self.instance} was deleted at the centre")
+            raise errors.Fenced(
+                f"instance {self.instance} was deleted at the centre", actual={"deleted": True}
+            )
         if row.host != self.host:
             raise errors.Fenced(
                 f"instance {self.instance} is on host {row.host} at the centre; the entry was "
-                f"written while it was on {self.host}"
+                f"written while it was on {self.host}",
+                expected={"host": self.host},
+                actual={"host": row.host},
             )
 
 

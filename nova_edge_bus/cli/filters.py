@@ -60,10 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser, statuses: Sequence[str] = ())
         )
 
 
-def given(args: argparse.Namespace) -> reading.Filter:
-    """Return what the arguments of :func:`add_arguments` mean."""
+def given(args: argparse.Namespace, statuses: tuple[str, ...] = ()) -> reading.Filter:
+    """Return what the arguments of :func:`add_arguments` mean.
+
+    :param statuses: those that are meant when the command lets one choose none
+    """
     return reading.Filter(
-        statuses=tuple(getattr(args, "status", None) or ()),
+        statuses=tuple(getattr(args, "status", None) or statuses),
         seqs=tuple(args.seq or ()),
         groups=tuple(args.group or ()),
         methods=tuple(args.method or ()),

@@ -18,7 +18,17 @@ import sys
 import nova_edge_bus
 from nova_edge_bus import errors
 
-COMMANDS = ("endpoint", "rest_guard", "status", "outbox", "contracts", "db", "keys")
+COMMANDS = (
+    "endpoint",
+    "rest_guard",
+    "status",
+    "outbox",
+    "dead_letters",
+    "verify",
+    "contracts",
+    "db",
+    "keys",
+)
 """The modules of the subcommands, in the order that help shows."""
 
 

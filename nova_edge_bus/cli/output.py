@@ -5,11 +5,11 @@ What came from elsewhere, such as a group's name or a reason, is printed with it
 characters written out, so that it cannot steer a terminal.
 """
 
-import datetime
 import itertools
 import json
 import shutil
 import sys
+import time
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -77,10 +77,10 @@ def moment(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     try:
-        when = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+        year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
     except (OverflowError, ValueError, OSError):
         return str(seconds)
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
 
 
 def duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ from nova_edge_bus.cli import journals
 from nova_edge_bus.cli import output
 from nova_edge_bus.cli import secrets
 from nova_edge_bus.journal import reading
+from nova_edge_bus.journal import reasons
 from nova_edge_bus.protocol import messages
 
 HEADINGS = ("journal", "seq", "made", "status", "method", "group", "destination", "size")
@@ -32,8 +33,13 @@ def head(journal: journals.Journal, entry: reading.Head) -> dict[str, Any]:
         "expires_at": output.moment(entry.expires_at),
         "changed_at": output.moment(entry.changed_at),
         "size": entry.size,
-        "reason": None if entry.reason is None else secrets.text(entry.reason),
+        "reason": reason(entry),
     }
+
+
+def reason(entry: reading.Head) -> str | None:
+    """Why an entry ended so, without what was found and without secrets."""
+    return None if entry.reason is None else secrets.text(reasons.read(entry.reason)[0])
 
 
 def cells(journal: journals.Journal, entry: reading.Head) -> tuple[str, ...]:
@@ -92,11 +98,8 @@ def parts(body: bytes) -> tuple[Any, Any, Any]:
 def lines(entry: dict[str, Any]) -> Iterator[str]:
     """What :func:`whole` gave, for a reader."""
     for key, value in entry.items():
-        if key in ("context", "message", "note"):
-            continue
-        if value is not None and value != []:
-            shown = ", ".join(value) if isinstance(value, list) else _plain(value)
-            yield output.clean(f"{key.replace('_', ' '):<{_LABEL}}{shown}")
+        if key not in ("context", "message", "note") and value is not None:
+            yield output.clean(f"{key.replace('_', ' '):<{_LABEL}}{_plain(value)}")
     for key in ("context", "message", "note"):
         if entry[key] is not None:
             yield f"{key}:"
@@ -110,4 +113,6 @@ def lines(entry: dict[str, Any]) -> Iterator[str]:
 def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return ", ".join(value) if isinstance(value, list) else str(value)

@@ -21,6 +21,8 @@ class Outcome(enum.StrEnum):
     """A later entry, which the reason names, stands for it; kept like an expired one."""
     DEAD = "dead"
     """It can never be applied, for the reason given; kept until an operator discards it."""
+    DISCARDED = "discarded"
+    """An operator has given a dead letter up; kept like an expired one."""
 
 
 @dataclasses.dataclass(slots=True)

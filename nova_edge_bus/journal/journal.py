@@ -19,6 +19,7 @@ from nova_edge_bus import concurrency
 from nova_edge_bus import errors
 from nova_edge_bus.journal import counters
 from nova_edge_bus.journal import database
+from nova_edge_bus.journal import dead
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import housekeeping
 from nova_edge_bus.journal import inbox
@@ -36,6 +37,7 @@ _ANY_ACCEPTED = (
     .where(schema.UNDONE, schema.inbox.c.state == int(entries.InboxState.ACCEPTED))
     .limit(1)
 )
+_ANY_WORK = (_ANY_PENDING, dead.ASKED.limit(1), _ANY_ACCEPTED)
 
 
 class _Snapshot(NamedTuple):
@@ -366,7 +368,8 @@ class Journal:
 def has_work(path: str | os.PathLike[str]) -> bool:
     """Tell whether a journal, which may be a live process's, holds anything unfinished.
 
-    That is an entry that is not settled, or a received command that was not dispatched.
+    That is an entry that is not settled, a dead letter that is to be requeued, or a received
+    command that was not dispatched.
 
     A journal of an older version, which only its owner migrates, is taken to have some.
 
@@ -381,8 +384,6 @@ def has_work(path: str | os.PathLike[str]) -> bool:
                 raise migrations.too_new(db.path, version)
             if version < schema.VERSION:
                 return version > 0
-            return any(
-                db.run(query).first() is not None for query in (_ANY_PENDING, _ANY_ACCEPTED)
-            )
+            return any(db.run(query).first() is not None for query in _ANY_WORK)
     finally:
         db.close()

@@ -27,7 +27,8 @@ def _sum(key: str, body: bytes) -> bytes:
     return zlib.crc32(body, zlib.crc32(key.encode())).to_bytes(_SUM_BYTES, "big")
 
 
-def _checked(key: str, stored: bytes) -> bytes | None:
+def checked(key: str, stored: bytes) -> bytes | None:
+    """Return the body of a row, None when it is not as it was written."""
     body = stored[_SUM_BYTES:]
     return body if stored[:_SUM_BYTES] == _sum(key, body) else None
 
@@ -41,7 +42,7 @@ class Kept:
 
     def read(self) -> list[tuple[str, bytes | None]]:
         """Return every row; None stands for a body that is not as it was written."""
-        return [(key, _checked(key, body)) for key, body in self._db.run(_ALL)]
+        return [(key, checked(key, body)) for key, body in self._db.run(_ALL)]
 
     def write(self, changes: Iterable[tuple[str, bytes | None]]) -> None:
         """Replace rows by newer ones; None deletes one.

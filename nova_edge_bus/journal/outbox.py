@@ -14,9 +14,11 @@ from typing import Any
 
 from nova_edge_bus.journal import counters
 from nova_edge_bus.journal import database
+from nova_edge_bus.journal import dead
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import history
 from nova_edge_bus.journal import quota
+from nova_edge_bus.journal import reasons as reasons_module
 from nova_edge_bus.journal import schema
 from nova_edge_bus.journal import settled
 from nova_edge_bus.journal import statements
@@ -26,9 +28,6 @@ _DAMAGED = "its bytes in the journal no longer match their checksum"
 _REASON_ROW = 16
 NUMBERS_SINCE = 1735689600.0
 """2025-01-01 UTC: the seqs of an opened journal begin at the milliseconds since then at least."""
-MAX_REASON = 1000
-"""Characters of a reason that are kept: it comes from the other side, and is written when full."""
-
 _STATES = {
     entries.Outcome.APPLIED: schema.State.APPLIED,
     entries.Outcome.RECORDED: schema.State.RECORDED,
@@ -36,7 +35,7 @@ _STATES = {
     entries.Outcome.MERGED: schema.State.MERGED,
     entries.Outcome.DEAD: schema.State.DEAD,
 }
-_DELETES = ("accepted", "discarded", "requeued", "purged")
+_DELETES = ("accepted", "purged")
 """The counters of what deletes rows."""
 _BODILESS = (entries.Outcome.EXPIRED, entries.Outcome.MERGED)
 
@@ -45,6 +44,16 @@ def checksum(seq: int, entry: entries.NewEntry) -> int:
     """Return the checksum of what never changes in an entry; SQLite has none of its own."""
     head = f"{seq} {entry.kind} {entry.group} {entry.method}"
     return zlib.crc32(entry.body, zlib.crc32(head.encode()))
+
+
+def _ending(name: str) -> entries.Outcome:
+    if name == entries.Outcome.DISCARDED:
+        raise ValueError("only a dead letter is discarded")
+    return entries.Outcome(name)
+
+
+def _is_intact(entry: entries.Entry, its_checksum: int) -> bool:
+    return checksum(entry.seq, entry) == its_checksum
 
 
 def is_notification(kind: int, expires_at: float | None) -> bool:
@@ -83,6 +92,7 @@ class Outbox:
         self._streams: dict[tuple[str, str], int] = {}
         self._names: dict[int, tuple[str, str]] = {}
         self.settled = settled.Settled(db, counts, self)
+        self.dead = dead.DeadLetters(db, counts, self, _is_intact, clock)
         self.history = history.History(db, counts, self)
 
     # What is kept in memory follows the transaction: the journal calls these three.
@@ -96,6 +106,7 @@ class Outbox:
         self._names.clear()
         for number, link, address in self._db.run(statements.ALL_STREAMS):
             self._remember(number, link, address)
+        self.dead.look()
 
     def skip_ahead(self) -> None:
         """Number what comes next above whatever another copy of this file can have used by now.
@@ -207,7 +218,7 @@ class Outbox:
         """
         wanted: dict[int, tuple[entries.Outcome, str | None]] = {}
         for seq, outcome, reason in settlements:
-            wanted.setdefault(seq, (entries.Outcome(outcome), reason))
+            wanted.setdefault(seq, (_ending(outcome), reason))
         found = self._db.run(statements.FIND, {"seqs": json.dumps(list(wanted))}).all()
         accepted = [row for row in found if wanted[row.seq][0] is entries.Outcome.ACCEPTED]
         for row in accepted:
@@ -235,11 +246,17 @@ class Outbox:
             statements.SETTLE,
             [(int(_STATES[outcome]), now, seq) for seq, (outcome, _) in outcomes.items()],
         )
-        reasons = [(seq, why[:MAX_REASON]) for seq, (_, why) in outcomes.items() if why]
-        cost = quota.cost(*(len(why.encode()) + _REASON_ROW for _, why in reasons))
-        if reasons and self._make_room(cost, self._quota.reason_limit):
+        reasons = [
+            (seq, why[: reasons_module.MAX_REASON]) for seq, (_, why) in outcomes.items() if why
+        ]
+        if self.has_room_for(reasons):
             # Otherwise settled without: better so than not at all.
             self._db.run_many(statements.EXPLAIN, reasons)
+
+    def has_room_for(self, reasons: Sequence[tuple[int, str]]) -> bool:
+        """Tell whether reasons fit into their share, old settled entries making way."""
+        cost = quota.cost(*(len(why.encode()) + _REASON_ROW for _, why in reasons))
+        return bool(reasons) and self._make_room(cost, self._quota.reason_limit)
 
     def amend(self, seq: int, body: bytes) -> bool:
         """Give a pending entry another body; tell whether it is pending.

@@ -36,6 +36,8 @@ STATES = {
     schema.State.EXPIRED: str(entries.Outcome.EXPIRED),
     schema.State.MERGED: str(entries.Outcome.MERGED),
     schema.State.DEAD: str(entries.Outcome.DEAD),
+    schema.State.ASKED: "requeueing",
+    schema.State.DISCARDED: str(entries.Outcome.DISCARDED),
 }
 """What an operator calls the states of an entry that can be in a journal."""
 STATUSES = tuple(dict.fromkeys(STATES.values()))
@@ -43,9 +45,19 @@ STATUSES = tuple(dict.fromkeys(STATES.values()))
 _c = schema.outbox.c
 _s = schema.streams.c
 _HEAD = select(
-    *(column for column in _c if column.name not in ("body", "stream")),
+    _c.seq,
+    _c.state,
+    _c.kind,
     _s.link,
     _s.address,
+    _c.group,
+    _c.method,
+    _c.consumer,
+    _c.created_at,
+    _c.expires_at,
+    _c.changed_at,
+    _c.size,
+    _c.checksum,
     schema.reasons.c.reason,
 ).select_from(
     schema.outbox.outerjoin(schema.streams, _s.id == _c.stream).outerjoin(
@@ -98,8 +110,7 @@ class Identity(NamedTuple):
     created_at: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """An entry without its body; times are wall clock seconds, ``size`` is the body's in bytes."""
 
     seq: int
@@ -327,22 +338,17 @@ class Reader:
 
 
 def _head(row: Any) -> Head:
-    consumer = bytes(row.consumer)
+    seq, state, kind, link, address, group, method, consumer, *others = row
     return Head(
-        row.seq,
-        STATES[schema.State(row.state)],
-        row.kind,
-        row.link or "",
-        row.address or "",
-        row.group,
-        row.method,
+        seq,
+        STATES[state],
+        kind,
+        link or "",
+        address or "",
+        group,
+        method,
         None if consumer == schema.UNPINNED else consumer,
-        row.created_at,
-        row.expires_at,
-        row.changed_at,
-        row.size,
-        row.checksum,
-        row.reason,
+        *others,
     )
 
 

@@ -31,6 +31,8 @@ class State(enum.IntEnum):
     MERGED = 5
     DEAD = 6
     RECORDED = 7
+    DISCARDED = 8
+    ASKED = 9
 
 
 MAX_SEQ = (1 << 63) - 1

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is left of entries that have ended: kept for a while, listed, and requeued or discarded."""
+"""What is left of entries that have ended: kept for a while, and listed."""
 
 import json
-from collections.abc import Iterable
 from typing import Any
 from typing import Protocol
 
@@ -19,12 +18,13 @@ PURGE_BATCH = 100
 
 _table = schema.outbox
 _c = _table.c
-_DEAD = int(schema.State.DEAD)
+_STAY = (int(schema.State.DEAD), int(schema.State.ASKED))
+"""The states that do not end by themselves."""
 _each = func.json_each(bindparam("seqs")).table_valued("value")
 _given = _c.seq.in_(select(_each.c.value))
 _OLDEST = (
     select(_c.seq, _c.state)
-    .where(schema.SETTLED, _c.changed_at <= bindparam("until"), _c.state != _DEAD)
+    .where(schema.SETTLED, _c.changed_at <= bindparam("until"), _c.state.not_in(_STAY))
     .order_by(_c.changed_at)
     .limit(bindparam("most"))
 )
@@ -34,7 +34,6 @@ _RETAINED_BYTES = select(func.coalesce(func.sum(_c.size), 0)).where(
 _DELETE = _table.delete().where(_given)
 _r = schema.reasons.c
 _DELETE_REASONS = schema.reasons.delete().where(_r.seq.in_(select(_each.c.value)))
-_DEAD_GIVEN = select(_table).where(_given, _c.state == _DEAD).order_by(_c.seq)
 _explained = select(_table, _r.reason).outerjoin(schema.reasons, _r.seq == _c.seq)
 _LISTING = (
     _explained.where(_c.state.in_(bindparam("now", expanding=True)), _c.seq > bindparam("after"))
@@ -49,11 +48,12 @@ _OUTCOMES = {
     schema.State.EXPIRED: entries.Outcome.EXPIRED,
     schema.State.MERGED: entries.Outcome.MERGED,
     schema.State.DEAD: entries.Outcome.DEAD,
+    schema.State.ASKED: entries.Outcome.DEAD,
+    schema.State.DISCARDED: entries.Outcome.DISCARDED,
 }
 
 
 class _Outbox(Protocol):
-    def append_many(self, new: list[entries.NewEntry]) -> list[int]: ...
     def entry_of(self, row: Any) -> entries.Entry: ...
 
 
@@ -96,32 +96,6 @@ class Settled:
             row.reason,
             row.changed_at,
         )
-
-    def discard_many(self, seqs: Iterable[int]) -> list[int]:
-        """Delete dead entries for good and return which; others are left alone."""
-        found = self._dead(seqs)
-        self._delete([row.seq for row in found])
-        self._counts.add("discarded", len(found))
-        return [row.seq for row in found]
-
-    def requeue_many(self, seqs: Iterable[int]) -> list[tuple[int, int]]:
-        """Append dead entries again, as new ones, and return each old seq with its new one.
-
-        They get new seqs because receivers take everything below the floor for settled.
-
-        :raises JournalFull: when the quota has no room
-        """
-        found = self._dead(seqs)
-        again = [self._outbox.entry_of(row) for row in found]
-        for entry in again:
-            entry.consumer = None
-        numbers = self._outbox.append_many(list[entries.NewEntry](again))
-        self._delete([row.seq for row in found])
-        self._counts.add("requeued", len(found))
-        return [(row.seq, number) for row, number in zip(found, numbers, strict=True)]
-
-    def _dead(self, seqs: Iterable[int]) -> list[Any]:
-        return list(self._db.run(_DEAD_GIVEN, {"seqs": json.dumps(list(seqs))}).all())
 
     def _delete(self, seqs: list[int]) -> None:
         self._db.run(_DELETE, {"seqs": json.dumps(seqs)})

@@ -15,6 +15,7 @@ from nova_edge_bus.delivery import sender as sender_module
 from nova_edge_bus.delivery import streams
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal as journal_module
+from nova_edge_bus.journal import reasons
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.runtime import autonomy as autonomy_module
 from nova_edge_bus.runtime import figures as figures_module
@@ -102,9 +103,13 @@ class Outgoing:
     def forwarded(self, moved: list[forward.Moved]) -> None:
         """These were appended to bring the centre forward; nobody waits for their replies."""
         for each in moved:
-            item = _stored_item(each.entry)
-            item.in_doubt = False
-            self.committed(item, None)
+            self.appended(each.entry)
+
+    def appended(self, entry: entries.Entry) -> None:
+        """The journal has got an entry from elsewhere; nobody waits for its reply."""
+        item = _stored_item(entry)
+        item.in_doubt = False
+        self.committed(item, None)
 
     def ended(self, seqs: list[int], address: str | None = None) -> None:
         """The journal has settled these entries by itself: merged, expired or dead.
@@ -250,7 +255,8 @@ class Outgoing:
             if bodies.request(item.body).note is None:
                 return
             failure = json.loads(body)
-            reason = f"{failure.get('class')}: {failure.get('message')}"
+            said = f"{failure.get('class')}: {failure.get('message')}"
+            reason = reasons.refusal(said, failure.get("kwargs") or {})
         except (ValueError, AttributeError):
             reason = "refused with a reply that cannot be read"
         LOG.error(

@@ -83,7 +83,12 @@ class Runtime:
         self._loop.register(self._adopter)
         self._loop.register(self._reporter)
         self._loop.register(
-            housekeeping.Housekeeping(self._store, lambda: list(self._buses.values()))
+            housekeeping.Housekeeping(
+                self._store,
+                lambda: list(self._buses.values()),
+                lambda link: self.bus(settings_module.for_link(self._settings, link)),
+                self.figures,
+            )
         )
         if self._hosted is not None:
             self._loop.register(self._hosted)

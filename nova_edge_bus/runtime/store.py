@@ -14,6 +14,7 @@ from nova_edge_bus import concurrency
 from nova_edge_bus import errors
 from nova_edge_bus import settings as settings_module
 from nova_edge_bus.autonomy import notes
+from nova_edge_bus.journal import dead
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal as journal_module
 from nova_edge_bus.journal import quarantine
@@ -113,11 +114,20 @@ class Store:
         """What the outbox holds from before, by link; not for the I/O thread.
 
         Nobody waits for any of it any more, and it may be applied much later than it was written.
+        Dead letters that an operator wants shipped again are part of it.
 
         :raises JournalError: when it cannot be read
         """
+        self._take_up()
         self.wait(notes.write_on_left_over)
         return self.wait(_left_over)
+
+    def _take_up(self) -> None:
+        try:
+            while len(self.wait(lambda journal: journal.outbox.dead.take_up())) == dead.TAKEN_UP:
+                pass
+        except errors.JournalFull as error:
+            LOG.warning("cannot take up what is to be requeued yet: %s", error)
 
     def undone(self) -> list[entries.Received]:
         """The commands that were accepted and not dispatched; not for the I/O thread.

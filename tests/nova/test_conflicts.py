@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import json
 import re
 import sqlite3
 import time
@@ -217,7 +218,9 @@ def _only_history_lands(seen: Conflicts, role: str, reason: str) -> None:
     assert len(refused) >= 3 or role == conflicts.LOST
     assert {each.name for each in refused} <= {"Instance.save", "InstanceFault.create"}
     for each in refused:
-        assert each.reason == f"Fenced: instance {each.server_id} {reason}"
+        said, _, found = (each.reason or "").partition("\n")
+        assert said == f"Fenced: instance {each.server_id} {reason}"
+        assert "actual" in json.loads(found)
     until = max(each.seq for each in refused)
     landed = [each for each in seen.of(role, *_DONE) if each.seq < until]
     assert {each.name for each in landed} <= _HISTORY

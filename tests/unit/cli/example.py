@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from nova_edge_bus.journal import entries
+from nova_edge_bus.journal import reasons
 from nova_edge_bus.journal import slots
 from nova_edge_bus.journal import status as records
 from tests.unit.journal import make
@@ -79,9 +80,11 @@ def journal(folder: pathlib.Path) -> pathlib.Path:
             entry("Service.save", beat, 12.0, f"host:{HOST}"),
         )
         reason = (
-            f"UnexpectedTaskStateError_Remote: Conflict updating instance {UUID}. "
+            f"UnexpectedTaskStateError: Conflict updating instance {UUID}. "
             "Expected: {'task_state': [None]}. Actual: {'task_state': 'deleting'}"
         )
+        found = {"expected": {"task_state": [None]}, "actual": {"task_state": "deleting"}}
+        reason = reasons.refusal(reason, found)
         make.settle(it, (1, "dead", reason), (2, "applied", None))
         outbox = it.outbox_id.hex()
     since = time.time() - AGO

@@ -16,7 +16,7 @@ _TABLE = re.compile(r"^\.\. list-table:: JSON of (.*)\n((?:(?:   .*)?\n)+)", re.
 _KEYS = re.compile(r"^   \* - (``.*?)\n     - (.*?)(?=^   \* -|\Z)", re.MULTILINE | re.DOTALL)
 _VARYING = (
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
-    (r"pid \d+", "pid N"),
+    (r"(pid|process) \d+", r"\1 N"),
     (r"\d+ s old", "N s old"),
     (r"\b[0-9a-f]{16}\b", "ID"),
     (r"[\d.]+ (KiB|MiB) (of|on disk)", r"SIZE \2"),

@@ -197,8 +197,8 @@ def test_a_journal_is_changed_beside_its_owner(tmp_path: pathlib.Path) -> None:
         make.settle(owner, (1, "dead", "refused"))
         selection = select("--journal", str(path))
         with journals.attached(selection.journals[0], selection) as it, it.transaction():
-            assert it.outbox.settled.requeue_many([1]) == [(1, 2)]
-        assert make.pending(owner) == [2]
+            assert it.outbox.dead.discard_many([1]) == [1]
+        assert make.counters(owner)["discarded"] == 1
         assert (owner.epoch, it.epoch) == (1, 1)
 
 

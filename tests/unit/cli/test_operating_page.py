@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from nova_edge_bus.cli import main
+from nova_edge_bus.journal import checking
 from nova_edge_bus.journal import reading
 from nova_edge_bus.journal import slots
 from tests.unit.cli import example
 from tests.unit.cli import page
 
 Capture = pytest.CaptureFixture[str]
-COMMANDS = ("status", "outbox")
+COMMANDS = ("status", "outbox", "dead-letters", "verify")
 
 
 @pytest.fixture
@@ -105,3 +106,44 @@ def test_the_json_of_the_outbox_has_the_keys_of_the_page(
     (shown,) = keys(capsys, "outbox", "show", "3", "--journal-dir", str(folder))
     besides = tables["outbox show: a list of objects, with these keys besides"]
     assert set(shown) == set(table) | set(besides)
+
+
+def test_the_json_of_dead_letters_has_the_keys_of_the_page(
+    folder: pathlib.Path, capsys: Capture
+) -> None:
+    tables = page.tables()
+    directory = ("--journal-dir", str(folder))
+    base = set(tables["outbox list: a list of objects"])
+    (listed,) = keys(capsys, "dead-letters", "list", *directory)
+    assert set(listed) == base
+    base |= set(tables["outbox show: a list of objects, with these keys besides"])
+    (shown,) = keys(capsys, "dead-letters", "show", "1", *directory)
+    sides = set(tables["dead-letters show: a list of objects"])
+    assert set(shown) == base | sides
+    changing = set(tables["dead-letters requeue and discard: an object"])
+    for verb, other in (("requeue", "discarded"), ("discard", "requeued")):
+        changed = keys(capsys, "dead-letters", verb, "1", "--dry-run", *directory)
+        assert set(changed) == changing - {other}
+        assert set(changed[f"{verb}d" if verb == "requeue" else "discarded"][0]) == {
+            "journal",
+            "seq",
+        }
+
+
+def test_the_json_of_verify_has_the_keys_of_the_page(
+    folder: pathlib.Path, capsys: Capture
+) -> None:
+    table = page.tables()["verify: a list of objects"]
+    (sound,) = keys(capsys, "verify", "--journal-dir", str(folder))
+    assert set(sound) == set(table)
+    assert set(checking.Finding._fields) == page.names(table["findings"])
+
+
+def test_every_check_of_verify_is_told_of() -> None:
+    source = pathlib.Path(checking.__file__).read_text()
+    made = set(re.findall(r'Finding\(\s*"(\w+)"', source))
+    section = page.TEXT.partition("\nverify\n======")[2]
+    assert made == set(re.findall(r"``(\w+)``", "".join(re.findall(r"\* - (.*)\n", section)))) - {
+        "journal",
+        "findings",
+    }

@@ -123,7 +123,7 @@ def test_an_entry_is_shown_with_its_message(directory: tuple[str, str], capsys: 
     for text in (out, printed):
         assert "secret" not in text
     assert "status        dead\n" in printed
-    assert "reason        UnexpectedTaskStateError_Remote: " in printed
+    assert "reason        UnexpectedTaskStateError: " in printed
 
 
 def test_a_dropped_body_is_said_to_be(tmp_path: pathlib.Path, capsys: Capture) -> None:

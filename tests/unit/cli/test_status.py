@@ -90,6 +90,8 @@ def test_what_is_left_is_counted_by_status_and_destination(
         "expired": {"count": 0, "bytes": 0},
         "merged": {"count": 0, "bytes": 0},
         "dead": {"count": 1, "bytes": 9},
+        "requeueing": {"count": 0, "bytes": 0},
+        "discarded": {"count": 0, "bytes": 0},
     }
     assert (one["dead_letters"], one["inbox_waiting"], one["epoch"]) == (1, 1, 1)
     assert [

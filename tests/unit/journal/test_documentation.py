@@ -8,8 +8,8 @@ import pytest
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import housekeeping
 from nova_edge_bus.journal import journal
-from nova_edge_bus.journal import outbox
 from nova_edge_bus.journal import quota
+from nova_edge_bus.journal import reasons
 from nova_edge_bus.journal import schema
 from tests.unit.journal import make
 
@@ -57,7 +57,7 @@ def test_the_numbers_are_those_of_the_code(it: journal.Journal) -> None:
     assert limits.notification_limit == limits.max_bytes // 4
     assert housekeeping.VACUUM_PAGES * 4096 == make.MEBIBYTE
     assert housekeeping.SLACK_PAGES * 4096 == 256 * 1024
-    assert f"At most {outbox.MAX_REASON} characters" in FLAT
+    assert f"At most {reasons.MAX_REASON} characters" in FLAT
     assert f"{schema.APPLICATION_ID:#X}".replace("X", "x") in FLAT
 
 

@@ -8,7 +8,6 @@ import sqlite3
 
 import pytest
 
-from nova_edge_bus import errors
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal
 from tests.unit.journal import make
@@ -334,45 +333,6 @@ def test_listing(it: journal.Journal) -> None:
     assert listing(entries.Outcome.DEAD, 0, 2) == [2, 4]
     assert listing(entries.Outcome.DEAD, 4, 2) == [5]
     assert listing(entries.Outcome.APPLIED, 0, 2) == []
-
-
-def test_only_dead_entries_are_discarded(it: journal.Journal) -> None:
-    make.append(it, *[make.entry()] * 3)
-    make.settle(it, (1, "dead", None), (2, "applied", None))
-    with it.transaction():
-        assert it.outbox.settled.discard_many([1, 2, 3, 4]) == [1]
-    assert stored(it, 1) is None
-    assert stored(it, 2) is not None
-    assert make.pending(it) == [3]
-    assert make.counters(it) == {"appended": 3, "dead": 1, "applied": 1, "discarded": 1}
-
-
-def test_a_requeued_entry_gets_a_new_seq(it: journal.Journal) -> None:
-    make.append(it, make.entry(body=b"first", consumer=b"inbox-01"), make.entry(), make.entry())
-    make.settle(it, (1, "dead", "why"), (2, "applied", None))
-    with it.transaction():
-        assert it.outbox.settled.requeue_many([1, 2, 3]) == [(1, 4)]
-    with it.transaction():
-        found = it.outbox.pending("conductor", 0, 10, 1 << 30)
-    assert [(each.seq, each.body, each.consumer) for each in found] == [
-        (3, b"some body", None),
-        (4, b"first", None),
-    ]
-    assert stored(it, 1) is None
-    assert make.counters(it) == {"appended": 4, "applied": 1, "dead": 1, "requeued": 1}
-
-
-def test_a_requeue_without_room_changes_nothing(path: pathlib.Path) -> None:
-    with make.opened(path, max_bytes=4 * make.MEBIBYTE) as it:
-        make.append(it, make.entry(body=bytes(1_300_000)))
-        make.settle(it, (1, "dead", None))
-        make.reclaim_all(it)
-        make.append(it, make.entry(body=bytes(1_300_000)))
-        with pytest.raises(errors.JournalFull), it.transaction():
-            it.outbox.settled.requeue_many([1])
-        dead = stored(it, 1)
-        assert dead is not None
-        assert dead.outcome == "dead"
 
 
 def test_entries_are_purged_after_their_retention(it: journal.Journal, clock: make.Clock) -> None:

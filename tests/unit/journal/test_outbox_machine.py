@@ -116,18 +116,30 @@ class OutboxMachine(stateful.RuleBasedStateMachine):
     def requeue(self, data: strategies.DataObject) -> None:
         dead = sorted(seq for seq, (how, _) in self.model.settled.items() if how == "dead")
         seqs = data.draw(strategies.lists(strategies.sampled_from(dead or [99]), unique=True))
-        pairs = self.it.outbox.settled.requeue_many(seqs)
-        assert [old for old, _ in pairs] == sorted(set(seqs) & set(dead))
-        for old, number in pairs:
+        expected = sorted(set(seqs) & set(dead))
+        assert self.it.outbox.dead.ask_many(seqs) == expected
+        taken = self.it.outbox.dead.take_up()
+        assert [each.was for each in taken] == expected
+        for old, entry in taken:
+            number = entry.seq
             self.model.appended += 1
             assert number == self.model.appended
-            del self.model.settled[old]
+            self.model.settled[old] = ("merged", self.clock.now)
             stored = self.it.outbox.settled.get(number)
             assert stored is not None
             fields = [field.name for field in dataclasses.fields(entries.NewEntry)]
             self.model.pending[number] = entries.NewEntry(
                 *(getattr(stored, name) for name in fields)
             )
+
+    @stateful.rule(data=strategies.data())
+    def discard(self, data: strategies.DataObject) -> None:
+        dead = sorted(seq for seq, (how, _) in self.model.settled.items() if how == "dead")
+        seqs = data.draw(strategies.lists(strategies.sampled_from(dead or [99]), unique=True))
+        expected = sorted(set(seqs) & set(dead))
+        assert self.it.outbox.dead.discard_many(seqs) == expected
+        for seq in expected:
+            self.model.settled[seq] = ("discarded", self.clock.now)
 
     @stateful.rule()
     def commit(self) -> None:

@@ -130,7 +130,7 @@ def test_a_full_journal_can_still_be_settled(path: pathlib.Path) -> None:
         assert dead[0].reason == "x" * 200
         assert dead[-1].reason is None, "there was no room for it"
         with it.transaction():
-            it.outbox.settled.discard_many(seqs)
+            it.outbox.dead.discard_many(seqs)
         make.append(it, make.entry())
 
 
