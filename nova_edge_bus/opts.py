@@ -76,6 +76,15 @@ _edge_bus_opts = [
         "consumer to come back, before another one gets it.",
     ),
     cfg.IntOpt(
+        "backlog_at_once",
+        default=8,
+        min=0,
+        help="How many entries from before the end of a cut this process works on at a time, "
+        "of all senders together; each worker of a service counts by itself. What is sent now "
+        "passes them by. More drain faster while the processors and the database can take it, "
+        "and calls then wait longer. 0: as many as come.",
+    ),
+    cfg.IntOpt(
         "notification_ttl",
         default=86400,
         min=1,

@@ -44,6 +44,14 @@ class Backlog:
             self._by_address.setdefault(stream.address, {})[(calls, key)] = stream
         return stream
 
+    def known(self, key: str) -> streams.Stream | None:
+        """The stream of entries with this key, if there is one."""
+        return self._streams.get((False, key))
+
+    def entry_streams(self) -> list[streams.Stream]:
+        """All streams of entries."""
+        return [stream for stream in self._streams.values() if not stream.calls]
+
     def stream_of(self, item: streams.Item) -> streams.Stream:
         """The stream that *item* travels in."""
         return self.stream(item.key, calls=item.is_call)

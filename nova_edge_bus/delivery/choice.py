@@ -11,6 +11,7 @@ Where nobody can be reached it is this side that is cut off, and no consumer is 
 """
 
 import math
+from collections.abc import Callable
 
 from nova_edge_bus.delivery import directory as directory_module
 from nova_edge_bus.delivery import streams
@@ -22,6 +23,9 @@ REPEAT_AFTER = 1.0
 They are for the consumers that come back one by one after an endpoint was lost: the first one must
 not get the calls of all.
 """
+
+
+Open = Callable[[messages.Consumer], bool]
 
 
 class Chooser:
@@ -45,9 +49,16 @@ class Chooser:
                 del stream.lost[identity]
 
     def choose(
-        self, stream: streams.Stream, item: streams.Item, now: float
+        self,
+        stream: streams.Stream,
+        item: streams.Item,
+        now: float,
+        is_open: Open | None = None,
     ) -> messages.Consumer | None:
-        """The consumer for *item*, or None while there is none that it may go to."""
+        """The consumer for *item*, or None while there is none that it may go to.
+
+        :param is_open: tells which consumers may be chosen for what is bound to none
+        """
         takers = self._directory.consumers(stream.address, stream.pool)
         if not takers:
             return None
@@ -55,7 +66,7 @@ class Chooser:
             return takers[-1]
         identity = _bound_to(item)
         if identity is None:
-            return self._pick(stream, item)
+            return self._pick(stream, item, is_open)
         if item.consumer in takers:
             return item.consumer
         bound = self._find(stream, identity)
@@ -69,7 +80,16 @@ class Chooser:
             item.in_doubt = True
         else:
             self.forget(item)
-        return self._pick(stream, item)
+        return self._pick(stream, item, is_open)
+
+    def bound(self, stream: streams.Stream, item: streams.Item) -> messages.Consumer | None:
+        """The one consumer that an entry can go to for the time being, if there is but one."""
+        takers = self._directory.consumers(stream.address, stream.pool)
+        if takers and (stream.has_one_taker or len(takers) == 1):
+            return takers[-1]
+        if item.pin is not None:
+            return self._find(stream, item.pin)
+        return self._directory.own(stream.address, item.group, stream.pool)
 
     def _patience(self, stream: streams.Stream, item: streams.Item) -> float:
         """Seconds for which *item* waits for the consumer that may have it."""
@@ -101,6 +121,7 @@ class Chooser:
         """No consumer has *item*: it is as if it had never been shipped."""
         self.release(item)
         item.pin = None
+        item.permit = None
         item.consumer = None
         item.in_doubt = False
         item.attempts = 0
@@ -121,10 +142,12 @@ class Chooser:
             return self._directory.by_peer(stream.address, identity)
         return self._directory.by_inbox(stream.address, identity, stream.pool)
 
-    def _pick(self, stream: streams.Stream, item: streams.Item) -> messages.Consumer | None:
+    def _pick(
+        self, stream: streams.Stream, item: streams.Item, is_open: Open | None
+    ) -> messages.Consumer | None:
         """Take a turn; the item keeps it, for several listeners may share an inbox."""
         group = "" if item.is_call else item.group
-        consumer = self._directory.pick(stream.address, group, stream.pool)
+        consumer = self._directory.pick(stream.address, group, stream.pool, is_open)
         item.bound = consumer is not None and bool(group)
         item.consumer = consumer
         return consumer

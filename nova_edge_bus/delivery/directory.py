@@ -8,6 +8,7 @@ sender goes to the same inbox, which recognises what it has had before.
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Iterable
 from typing import Any
@@ -149,11 +150,19 @@ class Directory:
         with self._lock:
             return self._view(address).peers.get(peer)
 
-    def pick(self, address: str, group: str = "", pool: str = "") -> messages.Consumer | None:
+    def pick(
+        self,
+        address: str,
+        group: str = "",
+        pool: str = "",
+        is_open: Callable[[messages.Consumer], bool] | None = None,
+    ) -> messages.Consumer | None:
         """Choose the next consumer in strict turns, or the group's own while it is in flight.
 
         With a *group* each pick must be matched by one :meth:`release`. Returns None, and binds
         nothing, when nobody takes the address.
+
+        :param is_open: tells which consumers may be chosen
         """
         with self._lock:
             view = self._view(address)
@@ -163,11 +172,26 @@ class Directory:
             affinity = self._affinities.get((address, pool, group)) if group else None
             chosen = self._own(affinity, view, pool) if affinity else None
             if chosen is None:
+                if is_open is not None:
+                    candidates = [each for each in candidates if is_open(each)]
+                if not candidates:
+                    return None
                 chosen = self._next(address, pool, candidates)
+            elif is_open is not None and not is_open(chosen):
+                return None
             if group:
                 in_flight = affinity.in_flight if affinity else 0
                 self._affinities[(address, pool, group)] = _Affinity(chosen, in_flight + 1)
             return chosen
+
+    def own(self, address: str, group: str, pool: str = "") -> messages.Consumer | None:
+        """The consumer that *group* stays with for the time being, if it is reachable."""
+        with self._lock:
+            view = self._view(address)
+            affinity = self._affinities.get((address, pool, group))
+            if affinity is None or pool not in view.consumers:
+                return None
+            return self._own(affinity, view, pool)
 
     def _next(
         self, address: str, pool: str, candidates: list[messages.Consumer]

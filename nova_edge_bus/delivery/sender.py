@@ -8,6 +8,7 @@ consumer by another endpoint; the consumer knows it by its number.
 """
 
 import collections
+import sys
 from collections.abc import Iterable
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from nova_edge_bus.delivery import backlog
 from nova_edge_bus.delivery import choice
 from nova_edge_bus.delivery import directory as directory_module
 from nova_edge_bus.delivery import ordering
+from nova_edge_bus.delivery import permits
 from nova_edge_bus.delivery import shipping
 from nova_edge_bus.delivery import streams
 from nova_edge_bus.delivery import surroundings
@@ -22,6 +24,8 @@ from nova_edge_bus.protocol import messages
 
 Limits = surroundings.Limits
 Port = surroundings.Port
+Peer = bytes | None
+"""Who gives an answer; None for what nobody else could give."""
 
 
 class Sender:
@@ -44,8 +48,15 @@ class Sender:
         self._chooser = choice.Chooser(directory, self._limits.consumer_grace)
         self._ordering = ordering.Ordering()
         self._backlog = backlog.Backlog(self._limits)
+        self._permits = permits.Permits(port, self._limits, outbox)
         self._shipper = shipping.Shipper(
-            directory, port, self._chooser, self._ordering, self._backlog, (outbox, epoch)
+            directory,
+            port,
+            self._chooser,
+            self._ordering,
+            self._backlog,
+            (outbox, epoch),
+            self._permits,
         )
         self._settling: dict[int, streams.Stream] = {}
         self._first_appended: int | None = None
@@ -75,6 +86,7 @@ class Sender:
         for key, first in stored:
             stream = self._backlog.stream(key)
             stream.cursor = first - 1
+            stream.backlog_through = sys.maxsize
             stream.more_on_disk = True
             self._backlog.wake(stream)
 
@@ -86,6 +98,11 @@ class Sender:
         stream = self._backlog.stream(item.key)
         if self._first_appended is None:
             self._first_appended = item.number
+            for left in self._backlog.entry_streams():
+                left.backlog_through = min(left.backlog_through, item.number - 1)
+        stream.newest = item.number
+        if self._ordering.after_all:
+            stream.note_backlog()
         if item.kind == messages.Kind.RECORD:
             self._ordering.register_record(item.number, item.group)
         if stream.more_on_disk or self._backlog.is_full(stream):
@@ -110,6 +127,8 @@ class Sender:
         if not until_all_is_done:
             self._unpark(self._ordering.release_last())
             return
+        for stream in self._backlog.entry_streams():
+            stream.note_backlog()
         self._take_back(
             item for item in self._backlog.going_last() if item.state is streams.State.IN_FLIGHT
         )
@@ -188,7 +207,7 @@ class Sender:
         item = self._backlog.entry(seq)
         return item is not None and item.may_have_arrived
 
-    # What the other side says.
+    # What the other side says. An answer counts that comes from the consumer which was asked.
 
     def routes_changed(self, address: str) -> None:
         """The directory has news about *address*.
@@ -217,21 +236,22 @@ class Sender:
 
     def endpoint_down(self, endpoint: object) -> None:
         """What was in flight through *endpoint* must go another way, to the same consumers."""
+        self._permits.endpoint_down(endpoint)
         self._take_back(item for item in self._backlog.in_flight if item.endpoint == endpoint)
 
-    def accepted(self, numbers: Iterable[Sequence[int]]) -> None:
+    def accepted(self, numbers: Iterable[Sequence[int]], peer: Peer = None) -> None:
         """The receiver has made these commands durable: they are its own now.
 
         :param numbers: inclusive ranges ``[first, last]``
         """
         for item in self._backlog.entries_in((first, last) for first, last in numbers):
-            if item.kind == messages.Kind.COMMAND:
+            if item.kind == messages.Kind.COMMAND and item.is_answered_by(peer):
                 self._settle(item, "accepted")
 
-    def replied(self, kind: int, number: int, status: int, body: bytes) -> None:
+    def replied(self, kind: int, number: int, status: int, body: bytes, peer: Peer = None) -> None:
         """A call or a record has been applied; an answer to what is settled is ignored."""
         item = self._backlog.find(kind, number)
-        if item is None or item.kind == messages.Kind.COMMAND:
+        if item is None or item.kind == messages.Kind.COMMAND or not item.is_answered_by(peer):
             return
         is_recorded = status == messages.Status.RECORDED
         self._port.answer(item, messages.Status.OK if is_recorded else status, body)
@@ -240,28 +260,39 @@ class Sender:
         else:
             self._settle(item, "recorded" if is_recorded else "applied")
 
-    def holding(self, kind: int, numbers: Iterable[int], now: float, *, monitor: bool) -> None:
+    def holding(
+        self, kind: int, numbers: Iterable[int], now: float, *, monitor: bool, peer: Peer = None
+    ) -> None:
         """The receiver is still at work on these."""
         for number in numbers:
             item = self._backlog.find(kind, number)
-            if item is not None:
+            if item is not None and item.is_answered_by(peer):
                 item.heard_at = now
                 self._port.at_work(item, monitor=monitor)
 
-    def refused(self, kind: int, numbers: Iterable[int], code: int) -> None:
+    def granted(self, message: messages.Grant, now: float) -> None:
+        """A consumer lets so many entries of a backlog come, maybe none yet."""
+        stream = self._backlog.known(message.address)
+        if stream is not None:
+            self._permits.granted(stream, message, now)
+            self._port.heard(stream.address)
+            self._backlog.wake(stream)
+
+    def refused(self, kind: int, numbers: Iterable[int], code: int, peer: Peer = None) -> None:
         """The receiver or an endpoint did not take these; they are still ours.
 
         Only the refusal of a first attempt proves that no consumer has the item. Then another
         one may have it, at once; after BUSY a call goes to another one with the next tick.
         """
-        if code == messages.Refusal.FENCED:
+        found = (self._backlog.find(kind, number) for number in numbers)
+        items = [item for item in found if item is not None and item.is_answered_by(peer)]
+        if code == messages.Refusal.FENCED and (items or peer is None):
             self._stopped = True
             self._port.fenced()
             return
         busy = code == messages.Refusal.BUSY
-        for number in numbers:
-            item = self._backlog.find(kind, number)
-            if item is None or item.state is not streams.State.IN_FLIGHT:
+        for item in items:
+            if item.state is not streams.State.IN_FLIGHT:
                 continue
             unseen = item.repeatable or (item.attempts == 1 and not item.in_doubt)
             if unseen and (item.is_call or not busy):
@@ -278,8 +309,11 @@ class Sender:
             for item in self._backlog.in_flight
             if now - max(item.shipped_at, item.heard_at) > limit
         ]
-        self._shipper.distrust(unanswered, now)
-        for address in {self._backlog.stream_of(item).address for item in unanswered}:
+        questions = self._permits.unanswered(now)
+        ways = [(item.endpoint, item.consumer.peer) for item in unanswered if item.consumer]
+        self._shipper.distrust(ways + [(endpoint, peer) for _, endpoint, peer in questions], now)
+        addresses = {self._backlog.stream_of(item).address for item in unanswered}
+        for address in addresses.union(stream.address for stream, _, _ in questions):
             self._port.unanswered(address)
         self._take_back(unanswered)
         self.credit()

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shipping: what happens to the items of a stream whenever it is worth a look."""
 
+import functools
+import math
 from collections.abc import Iterable
 
 from nova_edge_bus.delivery import backlog as backlog_module
 from nova_edge_bus.delivery import choice
 from nova_edge_bus.delivery import directory as directory_module
 from nova_edge_bus.delivery import ordering as ordering_module
+from nova_edge_bus.delivery import permits
 from nova_edge_bus.delivery import streams
 from nova_edge_bus.delivery import surroundings
 from nova_edge_bus.protocol import messages
@@ -26,6 +29,7 @@ class Shipper:
         ordering: ordering_module.Ordering,
         backlog: backlog_module.Backlog,
         identity: tuple[bytes | None, int],
+        allowed: permits.Permits,
     ) -> None:
         self._directory = directory
         self._port = port
@@ -33,6 +37,7 @@ class Shipper:
         self._ordering = ordering
         self._backlog = backlog
         self._outbox, self._epoch = identity
+        self._permits = allowed
         self._distrusted: dict[tuple[object, bytes], float] = {}
 
     def ship(self, stream: streams.Stream, now: float) -> list[streams.Item]:
@@ -43,9 +48,16 @@ class Shipper:
         if not self._directory.answered(stream.address):
             self._port.lookup(stream.address)
         self._chooser.observe(stream)
-        if not stream.calls and not self._is_taken(stream):
-            stream.tidy()
-            return []
+        if not stream.calls:
+            if not self._is_taken(stream):
+                stream.note_untaken(now)
+                stream.tidy()
+                return []
+            stream.untaken_since = None
+            if self._is_waiting_for_permits(stream, now):
+                stream.tidy()
+                self._load(stream)
+                return []
         waiting, stream.waiting = stream.waiting, type(stream.waiting)()
         kept: list[streams.Item] = []
         pins: list[tuple[int, bytes]] = []
@@ -63,24 +75,80 @@ class Shipper:
             stream.waiting.extend(kept)
         if pins:
             self._port.pin(pins)
+        if not stream.calls:
+            self._ask(stream, now)
         self._load(stream)
         return hopeless
 
-    def distrust(self, items: Iterable[streams.Item], now: float) -> None:
-        """These went unanswered: avoid the endpoints by which they went to their consumers.
+    def distrust(self, ways: Iterable[tuple[object, bytes]], now: float) -> None:
+        """What went by these endpoints to these peers went unanswered: avoid them.
 
         An endpoint may take a while longer than we do to notice that a consumer is silent.
         """
-        ways = {
-            (item.endpoint, item.consumer.peer): now for item in items if item.consumer is not None
-        }
-        if ways:
+        silent = dict.fromkeys(ways, now)
+        if silent:
             recent = {
                 way: since
                 for way, since in self._distrusted.items()
                 if now - since < DISTRUST_SECONDS
             }
-            self._distrusted = recent | ways
+            self._distrusted = recent | silent
+
+    # Backlogs.
+
+    def _is_waiting_for_permits(self, stream: streams.Stream, now: float) -> bool:
+        """Whether all that stands in line is backlog, for which no credit has come yet."""
+        waiting = stream.waiting
+        return (
+            bool(waiting)
+            and stream.is_backlog(waiting[-1])
+            and self._permits.is_waiting(stream, now)
+            and all(item.permit is None for item in waiting)
+        )
+
+    def _ask(self, stream: streams.Stream, now: float) -> None:
+        """Ask for credit for what stands in line, and give back what is of no use."""
+        takers = self._directory.consumers(stream.address, stream.pool)
+        self._permits.keep(stream, takers)
+        needs: dict[bytes, int] = {}
+        free = 0
+        for item in stream.waiting:
+            if not stream.is_backlog(item):
+                continue
+            bound = self._chooser.bound(stream, item)
+            if item.permit is not None:
+                if bound is not None and bound.peer == item.permit:
+                    continue
+                # It was of a process that has ended.
+                item.permit = None
+            if bound is not None:
+                needs[bound.peer] = needs.get(bound.peer, 0) + 1
+            elif not self._ordering.predecessor(item):
+                free += 1
+        if free:
+            asked = takers[: max(2, min(free, permits.ASKED_CONSUMERS))]
+            for taker in asked:
+                needs[taker.peer] = needs.get(taker.peer, 0) + math.ceil(free / len(asked))
+        if needs:
+            admitting = {taker.peer for taker in takers if taker.admits}
+            needs = {peer: entries for peer, entries in needs.items() if peer in admitting}
+        way = functools.partial(self._endpoint_to, stream)
+        self._permits.ask(stream, needs, way, now)
+
+    def _may_go(
+        self, stream: streams.Stream, item: streams.Item, consumer: messages.Consumer, now: float
+    ) -> bool:
+        """Whether *consumer* lets *item* come."""
+        if item.permit == consumer.peer or not stream.is_backlog(item):
+            return True
+        return self._permits.is_open(stream, consumer, now)
+
+    def _take_permit(
+        self, stream: streams.Stream, item: streams.Item, consumer: messages.Consumer
+    ) -> None:
+        if stream.is_backlog(item) and item.permit != consumer.peer:
+            self._permits.spend(stream, consumer)
+            item.permit = consumer.peer
 
     def _is_taken(self, stream: streams.Stream) -> bool:
         """Whether anybody takes what is in *stream*; thousands may wait for those who are away."""
@@ -120,16 +188,22 @@ class Shipper:
             self._pause(stream, item)
             self._port.expand(item, self._directory.pools(stream.address))
             return True
-        consumer = self._chooser.choose(stream, item, now)
-        if consumer is None:
+        after = self._ordering.predecessor(item)
+        is_open = None
+        if stream.is_backlog(item):
+            if after and item.pin is None and not _is_on_its_way(stream.items.get(after)):
+                return False
+            is_open = functools.partial(self._permits.is_open, stream, now=now)
+        consumer = self._chooser.choose(stream, item, now, is_open)
+        if consumer is None or not self._may_go(stream, item, consumer, now):
             return False
         if self._chooser.needs_pin(stream, item):
+            self._take_permit(stream, item, consumer)
             self._pause(stream, item)
             pins.append((item.number, consumer.inbox))
             return True
         if stream.pinning:
             return False
-        after = self._ordering.predecessor(item)
         if after and not _is_on_its_way(stream.items.get(after), consumer):
             return False
         return self._transmit(stream, item, consumer, after, now)
@@ -160,6 +234,8 @@ class Shipper:
         endpoint = self._endpoint_to(stream, consumer.peer)
         if endpoint is None:
             return False
+        self._take_permit(stream, item, consumer)
+        item.permit = None
         item.state = streams.State.IN_FLIGHT
         item.consumer = consumer
         item.endpoint = endpoint
@@ -209,11 +285,13 @@ class Shipper:
         )
 
 
-def _is_on_its_way(earlier: streams.Item | None, consumer: messages.Consumer) -> bool:
-    """Whether the predecessor of an item is in flight to the same consumer."""
+def _is_on_its_way(
+    earlier: streams.Item | None, consumer: messages.Consumer | None = None
+) -> bool:
+    """Whether the predecessor of an item is in flight, to this consumer if one is given."""
     return (
         earlier is not None
         and earlier.state is streams.State.IN_FLIGHT
         and earlier.consumer is not None
-        and earlier.consumer.peer == consumer.peer
+        and (consumer is None or earlier.consumer.peer == consumer.peer)
     )

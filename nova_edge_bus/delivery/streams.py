@@ -8,6 +8,8 @@ import enum
 from nova_edge_bus import addressing
 from nova_edge_bus.protocol import messages
 
+BACKLOG_AFTER = 1.0
+"""Seconds that an entry may wait for somebody to take it before it is of a backlog."""
 POOL_MARK = "#"
 """Separates the pool in a stream key; percent-encoded addresses cannot contain it."""
 
@@ -51,7 +53,8 @@ class Item:
     the record that keeps it parked (0: none). ``bound`` tells that the directory counts it as in
     flight for its group. ``in_doubt`` tells that it may have been shipped before this life, or to
     another consumer before. ``repeatable`` calls may be made again on another consumer when the
-    first one is lost. A record that ``goes_last`` is not applied before any older one.
+    first one is lost. A record that ``goes_last`` is not applied before any older one. ``permit``
+    is the peer that has granted it, from then until it is shipped.
     """
 
     kind: messages.Kind
@@ -75,10 +78,15 @@ class Item:
     shipped_at: float = 0.0
     heard_at: float = 0.0
     attempts: int = 0
+    permit: bytes | None = None
     is_call: bool = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         self.is_call = self.kind == messages.Kind.REQUEST
+
+    def is_answered_by(self, peer: bytes | None) -> bool:
+        """Whether an answer of this peer is one to the item; None is whom nobody can forge."""
+        return peer is None or (self.consumer is not None and self.consumer.peer == peer)
 
     @property
     def wire_number(self) -> int:
@@ -100,7 +108,9 @@ class Stream:
     therefore may lack it. ``settling`` are the seqs whose outcome is not on disk yet. ``lost``
     are the inboxes or peers that items here are for and that cannot be reached, each with the
     time since when. Entries of a stream that ``has_one_taker`` go to whichever process is the
-    server that the address names.
+    server that the address names. What has a seq up to ``backlog_through`` is shipped with the
+    consumer's credit only; ``newest`` is the highest seq known, and ``untaken_since`` when it was
+    seen first that nobody takes the address.
     """
 
     key: str
@@ -118,6 +128,9 @@ class Stream:
     more_on_disk: bool = False
     loading: bool = False
     missed: bool = False
+    newest: int = 0
+    untaken_since: float | None = None
+    backlog_through: int = 0
     address: str = dataclasses.field(init=False)
     pool: str = dataclasses.field(init=False)
     has_one_taker: bool = dataclasses.field(init=False)
@@ -140,6 +153,21 @@ class Stream:
         """
         floor = next(iter(self.items)) if self.items else self.cursor + 1
         return min(floor, self.lowest_settling) if self.settling else floor
+
+    def is_backlog(self, item: Item) -> bool:
+        """Whether *item* was written when nobody took it, or before this life."""
+        return not item.is_call and item.number <= self.backlog_through
+
+    def note_untaken(self, now: float) -> None:
+        """Nobody takes the address. For a moment that may be so because nobody has said yet."""
+        if self.untaken_since is None:
+            self.untaken_since = now
+        elif now - self.untaken_since > BACKLOG_AFTER:
+            self.note_backlog()
+
+    def note_backlog(self) -> None:
+        """All entries that there are have to wait for somebody who takes them."""
+        self.backlog_through = max(self.backlog_through, self.newest)
 
     def line_up(self) -> None:
         """Put the waiting items in line by their numbers."""

@@ -29,7 +29,7 @@ class Port(typing.Protocol):
     def can_transmit(self, endpoint: object) -> bool:
         """Tell whether the link to *endpoint* is up and has credit."""
 
-    def transmit(self, endpoint: object, message: messages.Deliver) -> None:
+    def transmit(self, endpoint: object, message: messages.Deliver | messages.Want) -> None:
         """Write *message* to *endpoint*."""
 
     def lookup(self, address: str) -> None:
@@ -57,7 +57,13 @@ class Port(typing.Protocol):
         """
 
     def unanswered(self, address: str) -> None:
-        """What was shipped to *address* was neither acknowledged nor reported as held in time."""
+        """What was shipped to *address* was neither acknowledged nor reported as held in time.
+
+        Or a question there was not answered.
+        """
+
+    def heard(self, address: str) -> None:
+        """A consumer of *address* has answered a question."""
 
     def undeliverable(self, item: streams.Item) -> None:
         """Nobody takes a call that was sent as mandatory."""

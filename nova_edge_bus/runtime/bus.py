@@ -14,6 +14,7 @@ from nova_edge_bus.delivery import directory as directory_module
 from nova_edge_bus.delivery import fanouts
 from nova_edge_bus.delivery import sender as sender_module
 from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import arrivals
 from nova_edge_bus.runtime import autonomy as autonomy_module
 from nova_edge_bus.runtime import figures as figures_module
 from nova_edge_bus.runtime import incoming
@@ -91,7 +92,7 @@ class Bus:
         self.incoming = incoming.Incoming(
             self,
             store,
-            settings.link_timeout,
+            settings,
             None if autonomy is None else autonomy.keeper.heard_command,
         )
         self._fanouts = fanouts.FanoutSender(self._transmit_anywhere)
@@ -103,19 +104,10 @@ class Bus:
         self._receiver_due = 0.0
         self._receiver_tick = min(RECEIVER_TICK, settings.link_timeout / TICKS_PER_TIMEOUT)
         self._linked = concurrency.native.threading.Event()
-        self._handlers = self._make_handlers()
-
-    def _make_handlers(self) -> dict[type, Callable[..., None]]:
-        return {
+        self._handlers: dict[type, arrivals.Handler] = {
             messages.Routes: self._on_routes,
             messages.Listening: self._on_listening,
-            messages.Deliver: self._on_deliver,
-            messages.Accept: self._on_accept,
-            messages.Reply: self._on_reply,
-            messages.Holding: self._on_holding,
-            messages.Refuse: self._on_refuse,
-            messages.Fanout: self._on_fanout,
-            messages.FanoutSent: self._on_fanout_sent,
+            **arrivals.Arrivals(self.own, self._outgoing, self.incoming, self._fanouts).handlers(),
         }
 
     # For the runtime.
@@ -330,60 +322,21 @@ class Bus:
 
         :param link: None for what the process has sent to itself
         """
+        via = directory_module.LOCAL if link is None else link.address
         try:
-            self._handlers[type(message)](link, message, now)
+            self._handlers[type(message)](via, message, now)
         except Exception:
-            source = "this process" if link is None else link.address
-            LOG.error("cannot handle a %s from %s", type(message).__name__, source)
+            LOG.error("cannot handle a %s from %s", type(message).__name__, via)
         if link is not None:
             link.consumed(message)
 
-    def _on_routes(self, link: link_module.Link, message: messages.Routes, now: float) -> None:
+    def _on_routes(self, via: object, message: messages.Routes, now: float) -> None:
         consumers = [messages.Consumer(*consumer) for consumer in message.consumers]
-        self.directory.update(link.address, message.address, consumers)
+        self.directory.update(via, message.address, consumers)
         for each in self._outgoing.values():
             each.sender.routes_changed(message.address)
 
-    def _on_listening(
-        self, link: link_module.Link, message: messages.Listening, now: float
-    ) -> None:
+    def _on_listening(self, via: object, message: messages.Listening, now: float) -> None:
         listener = self._listeners.get(message.listener)
         if listener is not None:
             concurrency.post(listener.established)
-
-    def _on_deliver(
-        self, link: link_module.Link | None, message: messages.Deliver, now: float
-    ) -> None:
-        via = directory_module.LOCAL if link is None else link.address
-        self.incoming.receiver.deliver(message, via, now)
-
-    def _on_accept(self, link: link_module.Link, message: messages.Accept, now: float) -> None:
-        owner = self._outgoing.get(message.outbox)
-        if owner is not None:
-            owner.sender.accepted(message.numbers)
-
-    def _on_reply(self, link: link_module.Link, message: messages.Reply, now: float) -> None:
-        owner = self._owner(message.kind, message.outbox)
-        if owner is not None:
-            owner.sender.replied(message.kind, message.number, message.status, message.body)
-
-    def _on_holding(self, link: link_module.Link, message: messages.Holding, now: float) -> None:
-        owner = self._owner(message.kind, message.outbox)
-        if owner is not None:
-            owner.sender.holding(message.kind, message.numbers, now, monitor=message.monitor)
-
-    def _on_refuse(self, link: link_module.Link, message: messages.Refuse, now: float) -> None:
-        owner = self._owner(message.kind, message.outbox)
-        if owner is not None:
-            owner.sender.refused(message.kind, message.numbers, message.code)
-
-    def _on_fanout(self, link: link_module.Link, message: messages.Fanout, now: float) -> None:
-        self.incoming.receiver.fanout(message, link.address)
-
-    def _on_fanout_sent(
-        self, link: link_module.Link, message: messages.FanoutSent, now: float
-    ) -> None:
-        self._fanouts.confirmed(message.number)
-
-    def _owner(self, kind: int, outbox: bytes) -> outgoing.Outgoing | None:
-        return self.own if kind == messages.Kind.REQUEST else self._outgoing.get(outbox)

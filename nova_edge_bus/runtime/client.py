@@ -124,7 +124,10 @@ class Client:
     def listen(self, addresses: Iterable[str], fanouts: Iterable[str], pool: str) -> "Listener":
         """Announce a listener and wait, not for long, until an endpoint knows of it."""
         listener = Listener(self, self._runtime.next_listener())
-        announcement = messages.Listen(listener.number, list(addresses), list(fanouts), pool)
+        admits = self._settings.backlog_at_once > 0
+        announcement = messages.Listen(
+            listener.number, list(addresses), list(fanouts), pool, admits
+        )
         waiter = pending.Pending()
         self._runtime.listen(self._bus, announcement, listener.box, lambda: waiter.resolve(0, b""))
         try:

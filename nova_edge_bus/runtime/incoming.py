@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 
 from nova_edge_bus import concurrency
+from nova_edge_bus import settings as settings_module
 from nova_edge_bus.delivery import directory
 from nova_edge_bus.delivery import origins
 from nova_edge_bus.delivery import receiver as receiver_module
@@ -36,7 +37,7 @@ class Incoming:
         self,
         links: links_module.Links,
         store: store_module.Store,
-        timeout: float,
+        settings: settings_module.Settings,
         on_arrival: Callable[[bytes], None] | None = None,
     ) -> None:
         self._on_arrival = on_arrival
@@ -47,7 +48,11 @@ class Incoming:
         self._call_soon = store.call_soon
         self._accepting = store.combiner(_accept)
         self._begun = store.combiner(_mark_dispatched)
-        self.receiver = receiver_module.Receiver(self, holding_interval=timeout / 3)
+        self.receiver = receiver_module.Receiver(
+            self,
+            holding_interval=settings.link_timeout / 3,
+            backlog_slots=settings.backlog_at_once,
+        )
 
     def restore(self, stored: list[entries.Received]) -> list[entries.Received]:
         """Dispatch what the last life accepted and a listener here takes; return the rest."""

@@ -18,7 +18,10 @@ from nova_edge_bus.runtime import handshake
 LOG = concurrency.NativeLogger(__name__)
 
 FIRST_PAUSE = 0.05
-"""Seconds before the first attempt to dial again; it doubles up to the link timeout."""
+"""Seconds before the first attempt to dial again; it doubles up to the link timeout.
+
+Where an endpoint has asked for it, attempts are spread over a longer time.
+"""
 MAX_BACKLOG = 256
 """Messages queued on a session beyond which nothing new is put on it."""
 MAX_READ = 64
@@ -51,6 +54,7 @@ class Link:
         self._unsent: list[bytes] = []
         self._dial_at = 0.0
         self._pause = FIRST_PAUSE
+        self._spread = 0.0
         self._was_up = False
         self._failed = False
         self._heard_at = float("-inf")
@@ -126,6 +130,7 @@ class Link:
             self._was_up = True
             self._failed = False
             self._pause = FIRST_PAUSE
+            self._spread = self._asked_spread()
             self._handshake.succeeded()
             LOG.info("linked to endpoint %s", self.address)
 
@@ -157,8 +162,14 @@ class Link:
         if self._was_up and self._session is not None:
             self._heard_at = self._session.heard
         self._close_sockets(linger=0)
-        self._dial_at = now + self._pause * random.uniform(0.5, 1.5)
+        pause = self._pause * random.uniform(0.5, 1.5)
+        self._dial_at = now + max(pause, random.uniform(0.0, self._spread))
         self._pause = min(self._pause * 2, self._link_timeout)
+
+    def _asked_spread(self) -> float:
+        """Seconds over which the endpoint wants its peers to come back, if it loses all."""
+        welcome = self._session.welcome if self._session is not None else None
+        return welcome.spread / 1000 if welcome is not None else 0.0
 
     def close(self, linger: int) -> None:
         """Say goodbye and close for good.

@@ -142,7 +142,7 @@ class Outgoing:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
         return self._links.has_room(endpoint)
 
-    def transmit(self, endpoint: object, message: messages.Deliver) -> None:
+    def transmit(self, endpoint: object, message: messages.Deliver | messages.Want) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
         self._figures.shipped += 1
         self._links.transmit(endpoint, message)
@@ -293,6 +293,11 @@ class Outgoing:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
         if self._autonomy is not None:
             self._autonomy.unanswered(address, concurrency.monotonic())
+
+    def heard(self, address: str) -> None:
+        """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        if self._autonomy is not None:
+            self._autonomy.heard(address)
 
     def undeliverable(self, item: streams.Item) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""

@@ -101,7 +101,8 @@ def test_casts_outlive_the_process_that_made_them(
     make_peer().serve(topic, "first", recorder, threads=1)
     restarted = make_peer(journal="journal")
     restarted.client(topic).cast({}, "put", value=4)
-    assert recorder.take(4) == [1, 2, 3, 4]
+    # What is cast now may pass what was left over: none of it has a group.
+    assert sorted(recorder.take(4)) == [1, 2, 3, 4]
     assert len(journals.files(restarted.journal_dir)) == 1
     await_drained(restarted)
     assert recorder.rest() == []

@@ -23,6 +23,7 @@ PAGE = 3
 BACKLOG = 6
 NOTIFICATIONS = "v/e/notifications.info"
 FAR = 1e9
+SLOTS = 1
 _peer_ids = itertools.count(1)
 
 
@@ -75,7 +76,9 @@ class Process:
             epoch=journal.epoch,
             limits=limits,
         )
-        self.receiver = receiver.Receiver(receiving.ReceiverPort(self), holding_interval=2.0)
+        self.receiver = receiver.Receiver(
+            receiving.ReceiverPort(self), holding_interval=2.0, backlog_slots=SLOTS
+        )
         self.sender.restore(*journal.left_over())
         self.receiver.restore(journal.undone())
         self._handlers: dict[type, Callable[[str, Any], None]] = {
@@ -86,6 +89,8 @@ class Process:
             messages.Reply: lambda link, message: self.sender.replied(*message[2:6]),
             messages.Holding: self._on_holding,
             messages.Refuse: lambda link, message: self.sender.refused(*message[2:5]),
+            messages.Want: lambda link, message: self.receiver.want(message, link, self.now),
+            messages.Grant: lambda link, message: self.sender.granted(message, self.now),
         }
 
     # What it is told to do
@@ -271,7 +276,7 @@ class Process:
 
     def _announcement(self, number: int) -> messages.Listen:
         listening = self._listenings[number]
-        return messages.Listen(number, listening.addresses, [], listening.pool)
+        return messages.Listen(number, listening.addresses, [], listening.pool, admits=True)
 
     def _tell(self, name: str, message: messages.Message) -> None:
         link = self.links[name]
@@ -360,6 +365,9 @@ class Process:
 
     def unanswered(self, address: str) -> None:
         """Nothing is made of it here."""
+
+    def heard(self, address: str) -> None:
+        """Nor of this."""
 
     def undeliverable(self, item: streams.Item) -> None:
         raise AssertionError("no call of this world is mandatory")

@@ -21,10 +21,16 @@ ACK_TIMEOUT = 5.0
 GRACE = 10.0
 
 
-def consumer(name: str, *, inbox: str = "", listener: int = 1, pool: str = "") -> Any:
+def consumer(
+    name: str, *, inbox: str = "", listener: int = 1, pool: str = "", admits: bool = False
+) -> Any:
     """A consumer in the process *name*; its inbox is called after it unless something is said."""
     return messages.Consumer(
-        name.encode().ljust(8, b"-"), listener, (inbox or name).encode().ljust(8, b"+"), pool
+        name.encode().ljust(8, b"-"),
+        listener,
+        (inbox or name).encode().ljust(8, b"+"),
+        pool,
+        admits,
     )
 
 
@@ -40,6 +46,7 @@ class SenderRig:
         self.now = 100.0
         self.full: set[object] = set()
         self.shipped: list[tuple[object, messages.Deliver]] = []
+        self.questions: list[tuple[object, messages.Want]] = []
         self.pins: list[tuple[int, bytes]] = []
         self.outcomes: list[tuple[int, str]] = []
         self.loads: list[tuple[str, int]] = []
@@ -49,6 +56,7 @@ class SenderRig:
         self.heartbeats: list[streams.Item] = []
         self.hopeless: list[streams.Item] = []
         self.unheard: list[str] = []
+        self.heard_from: list[str] = []
         self.was_fenced = False
         self.auto_pin = True
         self.directory = directory.Directory()
@@ -114,6 +122,18 @@ class SenderRig:
         for item in items:
             self.sender.replied(item.kind, item.wire_number, 0, b"reply")
 
+    def asked(self) -> dict[bytes, int]:
+        """What each peer has been asked for since this was last asked for, the last word only."""
+        questions, self.questions = self.questions, []
+        return {message.to: message.entries for _, message in questions}
+
+    def grant(self, taker: Any, entries: int, *, patience: float = 5.0, key: str = TOPIC) -> None:
+        """A consumer grants so many entries."""
+        message = messages.Grant(
+            b"me------", taker.peer, OUTBOX, key, entries, int(1000 * patience)
+        )
+        self.sender.granted(message, self.now)
+
     def accepted(self, *items: streams.Item) -> None:
         self.sender.accepted([[item.number, item.number] for item in items])
 
@@ -130,8 +150,11 @@ class SenderRig:
     def can_transmit(self, endpoint: object) -> bool:
         return endpoint not in self.full
 
-    def transmit(self, endpoint: object, message: messages.Deliver) -> None:
-        self.shipped.append((endpoint, message))
+    def transmit(self, endpoint: object, message: messages.Deliver | messages.Want) -> None:
+        if isinstance(message, messages.Want):
+            self.questions.append((endpoint, message))
+        else:
+            self.shipped.append((endpoint, message))
 
     def lookup(self, address: str) -> None:
         self.lookups.append(address)
@@ -157,6 +180,9 @@ class SenderRig:
 
     def unanswered(self, address: str) -> None:
         self.unheard.append(address)
+
+    def heard(self, address: str) -> None:
+        self.heard_from.append(address)
 
     def undeliverable(self, item: streams.Item) -> None:
         self.hopeless.append(item)
