@@ -19,6 +19,7 @@ from nova_edge_bus.cli import shown
 from nova_edge_bus.journal import journal as journal_module
 from nova_edge_bus.journal import reading
 from nova_edge_bus.journal import reasons
+from nova_edge_bus.journal import selecting
 from nova_edge_bus.journal import slots
 
 STATUSES = ("dead", "requeueing")
@@ -111,7 +112,7 @@ def run_show(args: argparse.Namespace) -> int:
 
     :raises InputError: when there is no journal, or one cannot be opened
     """
-    wanted = reading.Filter(statuses=STATUSES, seqs=tuple((seq, seq) for seq in args.seq))
+    wanted = selecting.Filter(statuses=STATUSES, seqs=tuple((seq, seq) for seq in args.seq))
     entries = []
     for journal in journals.select(args).journals:
         with journals.opened(journal) as reader:
@@ -178,13 +179,13 @@ def _change(args: argparse.Namespace, verb: str, change: _Change) -> int:
     return max(_missing(missing), int(any(seqs for _, seqs in failed)))
 
 
-def _chosen(args: argparse.Namespace) -> reading.Filter:
+def _chosen(args: argparse.Namespace) -> selecting.Filter:
     """Nothing is changed that was not named: numbers, or --all with the options that choose."""
     wanted = filters.given(args, STATUSES)
     if args.seqs:
-        if args.all or wanted != reading.Filter(statuses=STATUSES):
+        if args.all or wanted != selecting.Filter(statuses=STATUSES):
             raise errors.InputError("give either numbers, or --all with the options that choose")
-        return reading.Filter(statuses=STATUSES, seqs=tuple((seq, seq) for seq in args.seqs))
+        return selecting.Filter(statuses=STATUSES, seqs=tuple((seq, seq) for seq in args.seqs))
     if not args.all:
         raise errors.InputError(
             "nothing is chosen: give numbers, or --all, alone or with options that choose"

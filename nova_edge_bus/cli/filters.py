@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Sequence
 
-from nova_edge_bus.journal import reading
+from nova_edge_bus.journal import selecting
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _AGO = re.compile(r"(?P<count>[0-9]+(\.[0-9]+)?)(?P<unit>[smhd])")
@@ -18,7 +18,7 @@ MAX_SEQ = (1 << 63) - 1
 def add_arguments(parser: argparse.ArgumentParser, statuses: Sequence[str] = ()) -> None:
     """Add the arguments that choose entries.
 
-    :param statuses: of :data:`reading.STATUSES`: between which the command lets one choose
+    :param statuses: of :data:`selecting.STATUSES`: between which the command lets one choose
     """
     group = parser.add_argument_group(
         "entries",
@@ -60,12 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser, statuses: Sequence[str] = ())
         )
 
 
-def given(args: argparse.Namespace, statuses: tuple[str, ...] = ()) -> reading.Filter:
+def given(args: argparse.Namespace, statuses: tuple[str, ...] = ()) -> selecting.Filter:
     """Return what the arguments of :func:`add_arguments` mean.
 
     :param statuses: those that are meant when the command lets one choose none
     """
-    return reading.Filter(
+    return selecting.Filter(
         statuses=tuple(getattr(args, "status", None) or statuses),
         seqs=tuple(args.seq or ()),
         groups=tuple(args.group or ()),

@@ -11,6 +11,7 @@ from nova_edge_bus.cli import journals
 from nova_edge_bus.cli import output
 from nova_edge_bus.cli import shown
 from nova_edge_bus.journal import reading
+from nova_edge_bus.journal import selecting
 
 
 def register(subparsers: typing.Any) -> None:
@@ -27,7 +28,7 @@ def register(subparsers: typing.Any) -> None:
         description="List entries, the oldest of each journal first, without their bodies.",
     )
     journals.add_arguments(listing)
-    filters.add_arguments(listing, reading.STATUSES)
+    filters.add_arguments(listing, selecting.STATUSES)
     listing.add_argument("--json", action="store_true", help="print a JSON list of objects")
     listing.set_defaults(run=run_list)
     showing = verbs.add_parser(
@@ -56,7 +57,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def found(
-    selected: list[journals.Journal], wanted: reading.Filter
+    selected: list[journals.Journal], wanted: selecting.Filter
 ) -> Iterator[tuple[journals.Journal, reading.Head]]:
     """Yield the entries of some journals that a filter means.
 
@@ -78,7 +79,7 @@ def run_show(args: argparse.Namespace) -> int:
     selected = journals.select(args).journals
     shown_ones = []
     missing = set(args.seq)
-    wanted = reading.Filter(seqs=tuple((seq, seq) for seq in args.seq))
+    wanted = selecting.Filter(seqs=tuple((seq, seq) for seq in args.seq))
     for journal in selected:
         with journals.opened(journal) as reader:
             for entry in reader.heads(wanted):

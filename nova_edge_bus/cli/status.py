@@ -13,6 +13,7 @@ from nova_edge_bus import errors
 from nova_edge_bus.cli import journals
 from nova_edge_bus.cli import output
 from nova_edge_bus.journal import reading
+from nova_edge_bus.journal import selecting
 from nova_edge_bus.journal import slots
 from nova_edge_bus.journal import status as records
 
@@ -61,7 +62,7 @@ def _summary(found: list[dict[str, Any]]) -> dict[str, Any]:
             states[endpoint["address"]] = states.get(endpoint["address"], True) and linked
     return {
         "drained": False if ages else None if len(readable) < len(found) else True,
-        "pending": sum(each["entries"][reading.PENDING]["count"] for each in readable),
+        "pending": sum(each["entries"][selecting.PENDING]["count"] for each in readable),
         "oldest_seconds": max(ages, default=None),
         "linked": sorted(address for address, linked in states.items() if linked),
         "not_linked": sorted(address for address, linked in states.items() if not linked),

@@ -50,7 +50,8 @@ def _findings(journal: journals.Journal) -> Iterator[checking.Finding]:
             yield from checking.findings(reader, progress)
     except errors.JournalCorrupt as error:
         # It cannot even be opened, or read to its end: that is what one is looking for here.
-        yield checking.Finding("integrity", "database", str(error))
+        text, _, _ = str(error).partition("; keep the file")
+        yield checking.Finding("integrity", "database", text)
     except errors.JournalError as error:
         raise errors.InputError(str(error)) from error
     finally:

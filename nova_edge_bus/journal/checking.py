@@ -20,6 +20,7 @@ from nova_edge_bus.journal import kept
 from nova_edge_bus.journal import outbox
 from nova_edge_bus.journal import reading
 from nova_edge_bus.journal import schema
+from nova_edge_bus.journal import selecting
 from nova_edge_bus.journal import statements
 
 PAGE = 200
@@ -155,7 +156,7 @@ def _entries(reader: reading.Reader, progress: Progress) -> Iterator[Finding]:
         for row in rows:
             dropped = row.state in _BODILESS and not row.body
             if not dropped and outbox.checksum(row.seq, _entry(row)) != row.checksum:
-                state = reading.STATES.get(row.state, "of no state")
+                state = selecting.STATES.get(row.state, "of no state")
                 yield Finding("checksums", f"entry {row.seq}", f"{state}, its bytes have changed")
         after = rows[-1].seq
         seen += len(rows)

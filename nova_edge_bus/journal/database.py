@@ -135,11 +135,13 @@ class Database:
     would take a tenth of a commit's time for its book-keeping.
 
     :param read_only: open without the right to write, for tools that look at a live journal
+    :param immutable: nobody writes the file while it is open, and nothing is made beside it
     :raises JournalError: when the file cannot be opened
     """
 
-    def __init__(self, path: str, *, read_only: bool = False) -> None:
+    def __init__(self, path: str, *, read_only: bool = False, immutable: bool = False) -> None:
         self.path = path
+        self._immutable = immutable
         self.read_only = read_only
         self._pid = os.getpid()
         self._seen_version: int | None = None
@@ -157,6 +159,7 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         mode = "ro" if self.read_only else "rw"
+        mode += "&immutable=1" if self._immutable else ""
         quoted = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         return sqlite3.connect(
             f"file:{quoted}?mode={mode}",

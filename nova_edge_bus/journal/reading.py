@@ -6,16 +6,12 @@ of its own: a long one would keep the owner's WAL from being used again.
 """
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement
 from sqlalchemy import func
-from sqlalchemy import literal_column
-from sqlalchemy import or_
 from sqlalchemy import select
 
 from nova_edge_bus import errors
@@ -24,23 +20,10 @@ from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import migrations
 from nova_edge_bus.journal import outbox
 from nova_edge_bus.journal import schema
+from nova_edge_bus.journal import selecting
 
 PAGE = 500
 """Entries read in one transaction."""
-
-PENDING = "pending"
-STATES = {
-    schema.State.PENDING: PENDING,
-    schema.State.APPLIED: str(entries.Outcome.APPLIED),
-    schema.State.RECORDED: str(entries.Outcome.APPLIED),
-    schema.State.EXPIRED: str(entries.Outcome.EXPIRED),
-    schema.State.MERGED: str(entries.Outcome.MERGED),
-    schema.State.DEAD: str(entries.Outcome.DEAD),
-    schema.State.ASKED: "requeueing",
-    schema.State.DISCARDED: str(entries.Outcome.DISCARDED),
-}
-"""What an operator calls the states of an entry that can be in a journal."""
-STATUSES = tuple(dict.fromkeys(STATES.values()))
 
 _c = schema.outbox.c
 _s = schema.streams.c
@@ -144,74 +127,6 @@ class Head(NamedTuple):
         return outbox.checksum(self.seq, entry) == self.checksum
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Filter:
-    """Which entries are meant: those that meet every condition that is given.
-
-    :param statuses: of :data:`STATUSES`
-    :param seqs: inclusive ranges ``(first, last)``; None for an open end
-    :param groups: names of groups, or what follows the colon in them, such as an instance's uuid
-    :param methods: names of methods; one that ends in ``*`` stands for all that begin so
-    :param destinations: addresses, or the topic in them
-    :param since: appended then or later; wall clock seconds
-    :param until: appended before that; wall clock seconds
-    """
-
-    statuses: tuple[str, ...] = ()
-    seqs: tuple[tuple[int | None, int | None], ...] = ()
-    groups: tuple[str, ...] = ()
-    methods: tuple[str, ...] = ()
-    destinations: tuple[str, ...] = ()
-    since: float | None = None
-    until: float | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether every entry meets it."""
-        return self == Filter()
-
-    def conditions(self) -> Iterator[ColumnElement[bool]]:
-        """What has to hold for a row."""
-        if self.statuses:
-            numbers = [int(state) for state, name in STATES.items() if name in self.statuses]
-            yield _c.state.in_(numbers)
-        if self.seqs:
-            yield or_(*(_between(first, last) for first, last in self.seqs))
-        if self.groups:
-            yield or_(*(_group(name) for name in self.groups))
-        if self.methods:
-            yield or_(*(_method(name) for name in self.methods))
-        if self.destinations:
-            matching = or_(*(_destination(name) for name in self.destinations))
-            yield _c.stream.in_(select(_s.id).where(matching))
-        if self.since is not None:
-            yield _c.created_at >= self.since
-        if self.until is not None:
-            yield _c.created_at < self.until
-
-
-def _between(first: int | None, last: int | None) -> ColumnElement[bool]:
-    return _c.seq.between(first or 0, last if last is not None else (1 << 63) - 1)
-
-
-def _group(name: str) -> ColumnElement[bool]:
-    # A group is KIND:IDENTITY, and who asks mostly has the identity alone.
-    colon = func.instr(_c.group, ":")
-    return or_(_c.group == name, (colon > 0) & (func.substr(_c.group, colon + 1) == name))
-
-
-def _method(name: str) -> ColumnElement[bool]:
-    if name.endswith("*"):
-        return func.substr(_c.method, 1, len(name) - 1) == name[:-1]
-    return _c.method == name
-
-
-def _destination(name: str) -> ColumnElement[bool]:
-    # An address is VHOST/EXCHANGE/TOPIC[/SERVER] and may end in #POOL.
-    slashed: ColumnElement[str] = literal_column("'/' || replace(address, '#', '/') || '/'")
-    return or_(_s.address == name, func.instr(slashed, f"/{name}/") > 0)
-
-
 class Depth(NamedTuple):
     """How many entries there are, and the bytes of their bodies when they were appended."""
 
@@ -234,9 +149,9 @@ class Pending(NamedTuple):
 class Overview(NamedTuple):
     """What a journal holds.
 
-    ``statuses`` has every status of :data:`STATUSES`, ``inbox_waiting`` is how many commands were
-    taken over and not dispatched, ``live`` the bytes of pages in use, ``on_disk`` what the
-    database and its WAL occupy.
+    ``statuses`` has every status of :data:`selecting.STATUSES`, ``inbox_waiting`` is how many
+    commands were taken over and not dispatched, ``live`` the bytes of pages in use, ``on_disk``
+    what the database and its WAL occupy.
     """
 
     statuses: dict[str, Depth]
@@ -283,13 +198,13 @@ class Reader:
             settled = self._db.run(_SETTLED).all()
             streams = [Pending(*row) for row in self._db.run(_PENDING)]
             waiting = self._db.run(_INBOX_WAITING).scalar_one()
-        statuses = dict.fromkeys(STATUSES, Depth(0, 0))
+        statuses = dict.fromkeys(selecting.STATUSES, Depth(0, 0))
         for state, count, size in settled:
-            before = statuses[STATES[schema.State(state)]]
-            statuses[STATES[schema.State(state)]] = Depth(
+            before = statuses[selecting.STATES[schema.State(state)]]
+            statuses[selecting.STATES[schema.State(state)]] = Depth(
                 before.entries + count, before.size + size
             )
-        statuses[PENDING] = Depth(
+        statuses[selecting.PENDING] = Depth(
             sum(each.entries for each in streams), sum(each.size for each in streams)
         )
         return Overview(
@@ -299,7 +214,9 @@ class Reader:
     def _on_disk(self) -> int:
         return database.files_size(self.path)
 
-    def heads(self, wanted: Filter = Filter(), page: int = PAGE) -> Iterator[Head]:
+    def heads(
+        self, wanted: selecting.Filter = selecting.EVERYTHING, page: int = PAGE
+    ) -> Iterator[Head]:
         """Yield the entries that *wanted* means, in seq order, without reading their bodies.
 
         What is settled, appended or purged meanwhile may or may not be among them.
@@ -318,7 +235,7 @@ class Reader:
 
     def head(self, seq: int) -> Head | None:
         """Return one entry without its body, or None when there is no such row."""
-        return next(self.heads(Filter(seqs=((seq, seq),))), None)
+        return next(self.heads(selecting.Filter(seqs=((seq, seq),))), None)
 
     def body(self, seq: int) -> bytes | None:
         """Return an entry's body, empty when it was dropped; None when there is no such row."""
@@ -341,7 +258,7 @@ def _head(row: Any) -> Head:
     seq, state, kind, link, address, group, method, consumer, *others = row
     return Head(
         seq,
-        STATES[state],
+        selecting.STATES[state],
         kind,
         link or "",
         address or "",
@@ -366,7 +283,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Reader]:
     """
     name = os.fspath(path)
     _check_file(name)
-    db = database.Database(name, read_only=True)
+    db = database.Database(name, read_only=True, immutable=_is_immutable(name))
     try:
         with db.translated():
             _check_ours(db)
@@ -383,6 +300,26 @@ def _check_file(path: str) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise errors.JournalError(f"cannot read journal {path}: {reason}") from error
+
+
+def _is_immutable(path: str) -> bool:
+    """Whether it lies where nothing can be made beside it, as SQLite would for a WAL journal.
+
+    :raises JournalError: when it has a WAL that therefore cannot be read
+    """
+    if _is_writable(os.path.dirname(path) or ".") or os.path.exists(f"{path}-shm"):
+        return False
+    if database.file_size(f"{path}-wal"):
+        raise errors.JournalError(
+            f"cannot read journal {path} with its WAL in a folder that cannot be written to; "
+            "copy both to one that can"
+        )
+    return True
+
+
+def _is_writable(folder: str) -> bool:
+    effective = os.access in os.supports_effective_ids
+    return os.access(folder, os.W_OK, effective_ids=effective)
 
 
 def _check_ours(db: database.Database) -> None:

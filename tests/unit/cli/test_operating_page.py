@@ -15,8 +15,9 @@ import pytest
 
 from nova_edge_bus.cli import main
 from nova_edge_bus.journal import checking
-from nova_edge_bus.journal import reading
+from nova_edge_bus.journal import selecting
 from nova_edge_bus.journal import slots
+from nova_edge_bus.runtime import figures
 from tests.unit.cli import example
 from tests.unit.cli import page
 
@@ -92,6 +93,7 @@ def test_the_json_of_status_has_the_keys_of_the_page(
     states = {"linked", "not linked", "cut off", "catching up"}
     for name in ("endpoints", "destinations"):
         assert set(journal[name][0]) == page.names(table[name]) - states
+    assert set(figures.Figures().read()) == page.names(table["figures"])
     assert set(journal["snapshot"]) == page.names(table["snapshot"])
 
 
@@ -102,7 +104,7 @@ def test_the_json_of_the_outbox_has_the_keys_of_the_page(
     listed = keys(capsys, "outbox", "list", "--journal-dir", str(folder))
     table = tables["outbox list: a list of objects"]
     assert all(set(row) == set(table) for row in listed)
-    assert page.names(table["status"]) == set(reading.STATUSES)
+    assert page.names(table["status"]) == set(selecting.STATUSES)
     (shown,) = keys(capsys, "outbox", "show", "3", "--journal-dir", str(folder))
     besides = tables["outbox show: a list of objects, with these keys besides"]
     assert set(shown) == set(table) | set(besides)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -10,13 +11,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
+from collections.abc import Iterator
 
 import pytest
 
 from nova_edge_bus import errors
 from nova_edge_bus.journal import journal
 from nova_edge_bus.journal import reading
+from nova_edge_bus.journal import selecting
 from tests.unit.journal import make
 
 UUID = "0b4f3c1e-6a0e-4a43-9a53-0d9f2f7f5a10"
@@ -24,7 +28,7 @@ UUID = "0b4f3c1e-6a0e-4a43-9a53-0d9f2f7f5a10"
 
 def found(path: pathlib.Path, **wanted: object) -> list[int]:
     with reading.opened(path) as reader:
-        return [head.seq for head in reader.heads(reading.Filter(**wanted))]  # type: ignore[arg-type]
+        return [head.seq for head in reader.heads(selecting.Filter(**wanted))]  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -142,6 +146,64 @@ def test_what_a_killed_process_has_committed_is_read(path: pathlib.Path) -> None
     assert ended.returncode == -signal.SIGKILL
     assert os.path.getsize(f"{path}-wal") > 0
     assert found(path) == [1]
+
+
+@contextlib.contextmanager
+def somebody() -> Iterator[None]:
+    """As a user without rights; what root may do says nothing."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def archive() -> Iterator[pathlib.Path]:
+    """A folder that anybody may read and nobody may write, for a journal to be put into."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield pathlib.Path(folder) / "a.b-0.db"
+        os.chmod(folder, 0o755)
+
+
+def put_away(archive: pathlib.Path) -> None:
+    for file in archive.parent.iterdir():
+        os.chmod(file, 0o444)
+    os.chmod(archive.parent, 0o555)
+
+
+def test_a_journal_in_a_folder_that_cannot_be_written_to_is_read(archive: pathlib.Path) -> None:
+    with make.opened(archive) as it:
+        make.append(it, make.entry())
+    put_away(archive)
+    with somebody():
+        assert found(archive) == [1]
+    assert [file.name for file in archive.parent.iterdir()] == [archive.name]
+
+
+def test_its_wal_cannot_be_read_there_and_that_is_said(
+    it: journal.Journal, path: pathlib.Path, archive: pathlib.Path
+) -> None:
+    make.append(it, make.entry())
+    for ending in ("", "-wal"):
+        shutil.copy(f"{path}{ending}", f"{archive}{ending}")
+    put_away(archive)
+    with somebody(), pytest.raises(errors.JournalError, match="copy both to one that can"):
+        found(archive)
+
+
+def test_a_file_that_may_not_be_read_is_said_to_be(path: pathlib.Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        copy = pathlib.Path(folder) / "a.db"
+        with make.opened(copy):
+            pass
+        with somebody(), pytest.raises(errors.JournalError, match="Permission denied"):
+            found(copy)
 
 
 def test_a_copy_is_read_like_the_original(it: journal.Journal, path: pathlib.Path) -> None:
