@@ -13,9 +13,13 @@ from typing import Any
 import pytest
 from futurist import _thread as futurist_thread
 
+from nova_edge_bus.keys import files
+from tests.driver import attackers
 from tests.driver import endpoints
+from tests.driver import keyrings
 from tests.driver import peers
 from tests.driver import programs
+from tests.driver import secured
 
 MakePeer = Callable[..., peers.Peer]
 MakeEndpoint = Callable[..., endpoints.Endpoint]
@@ -92,3 +96,40 @@ def run_program(
     yield run
     for program in running:
         program.close()
+
+
+@pytest.fixture
+def keyring(tmp_path: pathlib.Path) -> keyrings.Keyring:
+    """The keys of :func:`endpoint` and of its peers."""
+    return keyrings.Keyring(tmp_path / "keys")
+
+
+@pytest.fixture
+def endpoint(make_endpoint: MakeEndpoint, keyring: keyrings.Keyring) -> endpoints.Endpoint:
+    """An endpoint that encrypts, and admits who is on the keyring."""
+    return make_endpoint("--curve-dir", str(keyring.endpoint_dir))
+
+
+@pytest.fixture
+def attacker(
+    endpoint: endpoints.Endpoint, keyring: keyrings.Keyring
+) -> Iterator[secured.MakeAttacker]:
+    """Makes attackers that know the endpoint's key."""
+    made: list[attackers.Attacker] = []
+
+    def make(pair: files.Pair | None = None, **options: Any) -> attackers.Attacker:
+        options.setdefault("server", keyring.endpoint_key)
+        made.append(attackers.Attacker(endpoint.address, pair, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def honest(
+    endpoint: endpoints.Endpoint, keyring: keyrings.Keyring, make_peer: MakePeer
+) -> secured.Honest:
+    """A conductor and a compute that go on whatever is done beside them."""
+    return secured.Honest(endpoint, keyring, make_peer)

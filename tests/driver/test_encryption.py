@@ -24,16 +24,6 @@ from tests.driver.conftest import MakePeer
 SECRET = "a-token-that-nobody-on-the-wire-may-see"
 
 
-@pytest.fixture
-def keyring(tmp_path: pathlib.Path) -> keyrings.Keyring:
-    return keyrings.Keyring(tmp_path / "keys")
-
-
-@pytest.fixture
-def endpoint(make_endpoint: MakeEndpoint, keyring: keyrings.Keyring) -> endpoints.Endpoint:
-    return make_endpoint("--curve-dir", str(keyring.endpoint_dir))
-
-
 class Wire:
     """Stands between peers and an endpoint and keeps the bytes that pass."""
 
