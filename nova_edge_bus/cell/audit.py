@@ -22,9 +22,17 @@ QUESTION = "audit"
 _inbox = table.inbox
 
 
-def question(outbox: bytes, address: str, seqs: list[int]) -> dict[str, Any]:
-    """Return the note that asks for entries of a stream."""
-    return {QUESTION: {"outbox": outbox.hex(), "address": address, "seqs": seqs}}
+def question(
+    outbox: bytes, address: str, seqs: list[int], *, settled: int, confirmed: int = 0
+) -> dict[str, Any]:
+    """Return the note that asks for entries of a stream.
+
+    :param settled: no entry below it is going to be shipped again
+    :param confirmed: the newest entry that an earlier answer has confirmed; nothing below it is
+        going to be asked for, unless it is lost itself
+    """
+    asked = {"outbox": outbox.hex(), "address": address, "seqs": seqs}
+    return {QUESTION: {**asked, "settled": settled, "confirmed": confirmed}}
 
 
 def answer(note: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -39,7 +47,12 @@ def answer(note: Mapping[str, Any]) -> dict[str, Any] | None:
     outbox, seqs = asked.get("outbox"), asked.get("seqs")
     if not isinstance(outbox, str) or not all(isinstance(seq, int) for seq in seqs):
         raise ValueError("the question of an audit has an outbox and seqs")
-    stream = table.stream_of(str(asked.get("address")))
+    claim = floors.Claim(
+        outbox,
+        table.stream_of(str(asked.get("address"))),
+        int(asked.get("settled") or 0),
+        int(asked.get("confirmed") or 0),
+    )
     known: set[int] = set()
     floor = highest = 0
     is_there = False
@@ -48,9 +61,11 @@ def answer(note: Mapping[str, Any]) -> dict[str, Any] | None:
             if not databases.has_tables(connection):
                 continue
             is_there = True
-            floor = max(floor, floors.read(connection, outbox, stream))
-            highest = max(highest, _highest(connection, outbox))
             known |= _known(connection, outbox, seqs)
+            its_highest = _highest(connection, outbox)
+            its_floor = floors.audited(connection, claim, its_highest)
+            highest = max(highest, its_highest)
+            floor = max(floor, its_floor)
     if not is_there:
         return None
     return {"floor": floor, "known": sorted(known), "highest": max(highest, floor - 1)}

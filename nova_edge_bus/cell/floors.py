@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Floors: the rows of entries that are never going to be shipped again are folded into a number.
 
-What lies below the floor of its stream was settled. The number stays when the rows go, so that a
-journal that was put back from a copy, and ships what it had shipped before, does so in vain; and
-so that a database that was itself put back can say from where on it lacks something.
+Below the floor of its stream, the database has had everything. The number stays when the rows go,
+so that a journal that was put back from a copy, and ships what it had shipped before, does so in
+vain; and so that a database that was itself put back can say from where on it lacks something.
+
+That an entry is settled for its sender does not tell that this database has had it: it may have
+been put back since. So a floor rises in the answer to an audit alone, to an entry that the sender
+has seen confirmed before and of which the row is still there: whatever goes back in time loses the
+newest first. The rows of senders that ask for no audits are deleted when they are settled there.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import sqlalchemy
 from sqlalchemy import exc
@@ -64,50 +70,104 @@ class Remembered:
 
 
 class Folding:
-    """Deletes the rows below the floors."""
+    """Deletes the rows of senders that ask for no audits."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._folded: dict[tuple[str, str], int] = {}
+        self._folded: dict[tuple[str, str], float] = {}
 
     def fold(
-        self, engines: Iterable[sqlalchemy.Engine], outbox: str, stream: str, floor: int
+        self, engines: Iterable[sqlalchemy.Engine], outbox: str, stream: str, settled: int
     ) -> None:
-        """Delete what lies below *floor* now and then; failing to is no harm.
+        """Delete what lies below *settled* now and then; failing to is no harm.
 
         The rows are deleted by their keys: a range would be locked with the gap above it, into
         which another conductor may be inserting.
         """
         with self._lock:
-            if floor - self._folded.get((outbox, stream), 0) < FOLD_EVERY:
+            if settled - self._folded.get((outbox, stream), 0) < FOLD_EVERY:
                 return
-            self._folded[(outbox, stream)] = floor
+            self._folded[(outbox, stream)] = settled
         for engine in list(engines):
             try:
                 with engine.connect() as connection:
-                    if databases.has_tables(connection):
-                        _raise(connection, outbox, stream, floor)
-                        _delete_below(connection, outbox, floor)
+                    if not databases.has_tables(connection):
+                        continue
+                    if read(connection, outbox, stream):
+                        self._folded[(outbox, stream)] = float("inf")
+                        return
+                    _delete_below(connection, outbox, settled)
             except Exception as error:
                 LOG.warning_once_in(REPEAT_WARNING, "cannot fold the inbox table: %s", error)
 
 
-def _raise(connection: sqlalchemy.Connection, outbox: str, stream: str, floor: int) -> None:
-    """Write the floor down, before any row goes."""
-    key = {"outbox": outbox, "stream": stream}
-    raised = (
-        _floors.update()
-        .where(_floors.c.outbox == outbox, _floors.c.stream == stream, _floors.c.floor < floor)
-        .values(floor=floor)
+class Claim(NamedTuple):
+    """What a sender says of its stream in an audit.
+
+    Everything below ``settled`` is settled there; ``confirmed`` is an entry that an earlier audit
+    has found, 0 for none.
+    """
+
+    outbox: str
+    stream: str
+    settled: int
+    confirmed: int
+
+
+def audited(connection: sqlalchemy.Connection, claim: Claim, highest: int) -> int:
+    """Return the floor of a stream that is being audited, raised as far as it can be.
+
+    The first audit of a stream finds nothing missing: rows may have been deleted without a floor.
+
+    :param highest: the highest seq of the outbox that has a row, 0 for none
+    """
+    outbox, stream = claim.outbox, claim.stream
+    floor = read(connection, outbox, stream)
+    target = min(claim.settled, claim.confirmed)
+    if not floor:
+        # Where an earlier audit has found something, there was a floor, and it is lost.
+        floor = 1 if claim.confirmed else max(1, min(claim.settled, highest + 1))
+        _write(connection, _floors.insert(), outbox, stream, floor)
+    elif target > floor and _has_row(connection, outbox, claim.confirmed):
+        floor = target
+        _write(connection, _raised(outbox, stream, floor), outbox, stream, floor)
+        _delete_below(connection, outbox, floor)
+    return floor
+
+
+def _has_row(connection: sqlalchemy.Connection, outbox: str, seq: int) -> bool:
+    row = sqlalchemy.select(_inbox.c.seq).filter_by(outbox=outbox, seq=seq).limit(1)
+    return connection.execute(row).first() is not None
+
+
+def _raised(outbox: str, stream: str, floor: int) -> sqlalchemy.Update:
+    return _floors.update().where(
+        _floors.c.outbox == outbox, _floors.c.stream == stream, _floors.c.floor < floor
     )
-    if not connection.execute(raised).rowcount and not read(connection, outbox, stream):
-        try:
-            connection.execute(_floors.insert(), {**key, "floor": floor})
-        except exc.IntegrityError:
-            # Another conductor was faster; its floor is as good until the next time.
-            connection.rollback()
-            return
-    connection.commit()
+
+
+def _write(
+    connection: sqlalchemy.Connection,
+    statement: sqlalchemy.Insert | sqlalchemy.Update,
+    outbox: str,
+    stream: str,
+    floor: int,
+) -> None:
+    try:
+        connection.execute(statement.values(outbox=outbox, stream=stream, floor=floor))
+        connection.commit()
+    except Exception as error:
+        if not is_duplicate(error):
+            raise
+        # Another conductor was faster, and its floor is as good.
+        connection.rollback()
+
+
+def is_duplicate(error: BaseException) -> bool:
+    """Whether a row with that key is there; oslo.db wraps the error that says so."""
+    return isinstance(error, exc.IntegrityError) or isinstance(
+        getattr(error, "inner_exception", None), exc.IntegrityError
+    )
 
 
 def _delete_below(connection: sqlalchemy.Connection, outbox: str, floor: int) -> None:

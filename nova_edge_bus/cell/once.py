@@ -22,7 +22,6 @@ from typing import Any
 
 import sqlalchemy
 from sqlalchemy import event
-from sqlalchemy import exc
 from sqlalchemy import orm
 
 from nova_edge_bus import concurrency
@@ -189,18 +188,11 @@ def _before_commit(session: orm.Session) -> None:
     try:
         connection.execute(_inbox.insert(), row)
     except Exception as error:
-        if not _is_duplicate(error):
+        if not floors.is_duplicate(error):
             raise
         LOG.info("outbox=%(outbox)s seq=%(seq)s part=%(part)s was applied before", row)
         _empty(connection)
     session.info[_PART] = applying
-
-
-def _is_duplicate(error: BaseException) -> bool:
-    """Whether a row with that key is there; oslo.db wraps the error that says so."""
-    return isinstance(error, exc.IntegrityError) or isinstance(
-        getattr(error, "inner_exception", None), exc.IntegrityError
-    )
 
 
 def _empty(connection: sqlalchemy.Connection) -> None:

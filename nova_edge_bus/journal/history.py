@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The records of an outbox, looked through again when the receiver has lost what it had applied."""
+"""The records of an outbox, looked through again when their receiver has lost some of them."""
 
 import json
 from collections.abc import Collection

@@ -110,6 +110,7 @@ class _Round:
         self._is_busy = False
         self._asked: _Question | None = None
         self._confirmed: int | None = None
+        self._settled = 0
         self._has_compared = False
 
     def tick(self, takers: frozenset[messages.Consumer], now: float) -> None:
@@ -151,7 +152,13 @@ class _Round:
         calls = self._auditor._calls
         outbox = self._auditor._store.outbox_id
         now = concurrency.monotonic()
-        note = audit.question(outbox, self._address, seqs)
+        note = audit.question(
+            outbox,
+            self._address,
+            seqs,
+            settled=self._settled,
+            confirmed=self._confirmed or 0,
+        )
         self._asked = _Question(self, calls.next_call(), now + REPLY_TIMEOUT, then)
         item = streams.Item(
             kind=messages.Kind.REQUEST,
@@ -179,11 +186,13 @@ class _Round:
     # Looking at the newest.
 
     def _newest(self, journal: journal_module.Journal) -> list[int]:
+        self._settled = journal.outbox.floor()
         history = journal.outbox.history
         link = self._auditor._link
         if self._confirmed is None:
             return history.newest_recorded(link, self._address, MOST)
-        return history.recorded(link, self._address, self._confirmed, MOST)
+        newer = history.recorded(link, self._address, self._confirmed + 1, MOST)
+        return [self._confirmed, *newer]
 
     def _ask_for_newest(self, seqs: list[int]) -> None:
         self._ask(seqs, lambda answer: self._compare(seqs, answer))
@@ -199,11 +208,12 @@ class _Round:
                 self._address,
                 min(_lost(seqs, answer)),
             )
+            self._confirmed = None
             self._gather(answer.floor, [])
             return
         if seqs:
             self._confirmed = seqs[-1]
-        self._end(0.0 if len(seqs) == MOST else INTERVAL)
+        self._end(0.0 if len(seqs) > MOST else INTERVAL)
 
     def _report(self, last: int | None) -> None:
         if last is not None:

@@ -117,7 +117,7 @@ def pending(compute: Compute) -> int:
 
 def last_seq(compute: Compute) -> int:
     """Return the seq of the compute's last entry."""
-    return journals.entries_written(journal_directory(compute.state))
+    return journals.last_seq(journal_directory(compute.state))
 
 
 def boot(stack: NovaStack, compute: Compute, names: tuple[str, ...]) -> dict[str, str]:

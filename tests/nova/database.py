@@ -64,6 +64,14 @@ class Databases(abc.ABC):
         engine.dispose()
         sync.sync(self.url(CELL1))
 
+    def dump(self, name: str, copy: pathlib.Path) -> None:
+        """Copy a database of a running stack to a file."""
+        self._save(name, copy)
+
+    def put_back(self, name: str, copy: pathlib.Path) -> None:
+        """Restore such a copy over the database, as an operator does."""
+        self._load(name, copy)
+
     @abc.abstractmethod
     def drop(self) -> None:
         """Remove what is kept outside the stack's own directory."""
@@ -102,6 +110,9 @@ class Databases(abc.ABC):
     @abc.abstractmethod
     def _restore(self, name: str, copy: pathlib.Path) -> None: ...
 
+    @abc.abstractmethod
+    def _load(self, name: str, copy: pathlib.Path) -> None: ...
+
 
 class SqliteDatabases(Databases):
     """Files in a directory, in WAL mode, which stays with the file."""
@@ -137,6 +148,13 @@ class SqliteDatabases(Databases):
         shutil.copy(copy, self._path(name))
         self._use_wal(name)
 
+    def _load(self, name: str, copy: pathlib.Path) -> None:
+        with (
+            contextlib.closing(sqlite3.connect(copy)) as source,
+            contextlib.closing(sqlite3.connect(self._path(name), timeout=60)) as target,
+        ):
+            source.backup(target)
+
     def _use_wal(self, name: str) -> None:
         with contextlib.closing(sqlite3.connect(self._path(name))) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -171,6 +189,9 @@ class MariadbDatabases(Databases):
 
     def _restore(self, name: str, copy: pathlib.Path) -> None:
         self._create_empty(name)
+        self._load(name, copy)
+
+    def _load(self, name: str, copy: pathlib.Path) -> None:
         command = ["mysql", *_MYSQL_LOGIN, self._database(name)]
         with copy.open("rb") as dump:
             subprocess.run(command, stdin=dump, check=True, timeout=_MIGRATION_SECONDS)

@@ -6,9 +6,11 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import sqlite3
+from collections.abc import Iterator
 
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal
+from nova_edge_bus.journal import outbox as outbox_module
 from nova_edge_bus.journal import schema
 
 _MAX_BYTES = 1 << 30
@@ -20,7 +22,17 @@ def entries_written(directory: pathlib.Path) -> int:
 
     Zero where there is no journal, as under RabbitMQ.
     """
-    return sum(_highest_seq(path) for path in directory.glob("*.db"))
+    return sum(counters["appended"] for counters in _counters(directory))
+
+
+def last_seq(directory: pathlib.Path) -> int:
+    """Return the highest seq in a journal directory, zero without a journal."""
+    return max((_highest_seq(path) for path in directory.glob("*.db")), default=0)
+
+
+def forwarded(directory: pathlib.Path) -> int:
+    """Return how many applied entries were brought forward after the centre had lost them."""
+    return sum(counters["forwarded"] for counters in _counters(directory))
 
 
 def entries_pending(directory: pathlib.Path) -> int:
@@ -32,6 +44,18 @@ def entries_pending(directory: pathlib.Path) -> int:
 def settled(directory: pathlib.Path, outcome: entries.Outcome | None) -> list[entries.StoredEntry]:
     """Return the entries in a journal directory that ended so (None: that are pending)."""
     found = []
+    for outbox in _outboxes(directory):
+        found += outbox.settled.listing(outcome, limit=_MOST)
+    return found
+
+
+def _counters(directory: pathlib.Path) -> Iterator[dict[str, int]]:
+    for outbox in _outboxes(directory):
+        yield outbox.counters()
+
+
+def _outboxes(directory: pathlib.Path) -> Iterator[outbox_module.Outbox]:
+    """Yield the outboxes of the journals in a directory, each in a transaction."""
     for path in sorted(directory.glob("*.db")):
         with (
             contextlib.closing(
@@ -39,8 +63,7 @@ def settled(directory: pathlib.Path, outcome: entries.Outcome | None) -> list[en
             ) as attached,
             attached.transaction(),
         ):
-            found += attached.outbox.settled.listing(outcome, limit=_MOST)
-    return found
+            yield attached.outbox
 
 
 def _highest_seq(journal: pathlib.Path) -> int:

@@ -31,6 +31,13 @@ def _inbox(centre: centres.Centre) -> None:
     sync.sync(centre.url)
 
 
+@pytest.fixture
+def edge(edge: Edge) -> Edge:
+    """One that has written something."""
+    edge.beat(1)
+    return edge
+
+
 class Restores:
     """Copies of the centre's database, and the way back to them, under the running centre."""
 
@@ -39,7 +46,13 @@ class Restores:
         self._copy = directory / "dump.sqlite"
 
     def dump(self) -> None:
+        """Copy it once the edge has asked for the first time."""
+        wait_until(self._is_audited, WAIT_SECONDS, "the edge to ask what is there")
         _copy(self._centre.path, self._copy)
+
+    def _is_audited(self) -> bool:
+        with contextlib.closing(sqlite3.connect(self._centre.path)) as connection:
+            return connection.execute("SELECT * FROM edge_bus_floor").fetchone() is not None
 
     def restore(self) -> None:
         _copy(self._copy, self._centre.path)

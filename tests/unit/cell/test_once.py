@@ -29,6 +29,7 @@ from tests.unit.snapshot.centre import Centre
 from tests.unit.snapshot.centre import direct
 
 ADDRESS = "/nova/conductor"
+Audit = Callable[..., dict[str, Any]]
 
 pytestmark = pytest.mark.usefixtures("centre")
 
@@ -265,17 +266,34 @@ def test_rows_below_the_floor_are_folded_away(centre: Centre) -> None:
     assert kept == list(range(kept[0], 2 * floors.FOLD_EVERY))
 
 
-def test_what_a_copy_of_a_journal_ships_again_has_no_effect(centre: Centre) -> None:
+@pytest.fixture
+def audited(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> Audit:
+    """Audits the stream of an entry."""
+    engine = centre._connection.writer.get_engine()
+    monkeypatch.setattr(databases, "engines", lambda: [engine])
+
+    def ask(entry: applying.Entry, seqs: list[int], **claim: int) -> dict[str, Any]:
+        note = audit.question(entry.outbox, ADDRESS, seqs, **claim)
+        answer = audit.answer(note)
+        assert answer is not None
+        return answer
+
+    return ask
+
+
+def test_what_a_copy_of_a_journal_ships_again_has_no_effect(
+    centre: Centre, audited: Audit
+) -> None:
     """The rows are folded away, and the copy thinks that its entry is pending."""
     uuid = rows.instance(centre).uuid
     entry = save(centre, uuid, power_state=4)
-    current = applied(centre, entry, 1)
-    assert current.is_recorded
-    floors.Folding().fold(current.engines, current.outbox, current.stream, 1000)
-    assert at(centre, entry, 1) == []
+    audited(entry, [], settled=1)
+    assert applied(centre, entry, 1).is_recorded
     newer = save(centre, uuid, power_state=1)
     newer.outbox = entry.outbox
     applied(centre, newer, 1001)
+    assert audited(entry, [1001], settled=1002, confirmed=1001)["floor"] == 1001
+    assert at(centre, entry, 1) == []
     again = applied(centre, entry, 1, epoch=2)
     assert again.is_recorded, "the copy is told that it is settled"
     assert stored(centre, uuid).power_state == 1
@@ -286,30 +304,58 @@ def test_what_a_copy_of_a_journal_ships_again_has_no_effect(centre: Centre) -> N
     assert stored(centre, uuid).power_state == 4, "streams have floors of their own"
 
 
-def test_the_floor_rises_and_never_falls(centre: Centre) -> None:
+def test_an_audit_tells_what_is_there(centre: Centre, audited: Audit) -> None:
     entry = save(centre, rows.instance(centre).uuid, power_state=4)
-    current = applied(centre, entry, 1)
-    for floor in (1000, 100, 2000):
-        # Each a conductor of its own.
-        floors.Folding().fold(current.engines, current.outbox, current.stream, floor)
-    with next(iter(current.engines)).connect() as connection:
-        assert floors.read(connection, current.outbox, current.stream) == 2000
-
-
-def test_an_audit_tells_what_is_there(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = save(centre, rows.instance(centre).uuid, power_state=4)
+    assert audited(entry, [], settled=1) == {"floor": 1, "known": [], "highest": 0}
     for seq in (5, 7, 2000, 2002):
-        current = applied(centre, entry, seq)
-    monkeypatch.setattr(databases, "engines", lambda: list(current.engines))
-    note = audit.question(entry.outbox, ADDRESS, [5, 6, 7, 2000, 2001])
-    answer = audit.answer(note)
-    assert answer == {"floor": 0, "known": [5, 7, 2000], "highest": 2002}
-    floors.Folding().fold(current.engines, current.outbox, current.stream, 1000)
-    assert audit.answer(note) == {"floor": 1000, "known": [2000], "highest": 2002}
-    assert audit.answer(audit.question(b"unknown.", ADDRESS, [])) == {
-        "floor": 0,
-        "known": [],
-        "highest": 0,
+        applied(centre, entry, seq)
+    answer = audited(entry, [5, 6, 7, 2000, 2001], settled=2003)
+    assert answer == {"floor": 1, "known": [5, 7, 2000], "highest": 2002}
+
+
+def test_a_floor_rises_to_what_was_found_before(centre: Centre, audited: Audit) -> None:
+    entry = save(centre, rows.instance(centre).uuid, power_state=4)
+    audited(entry, [], settled=1)
+    for seq in (5, 7, 9):
+        applied(centre, entry, seq)
+    assert audited(entry, [7], settled=10, confirmed=8)["floor"] == 1, "there is no row of 8"
+    assert audited(entry, [7], settled=6, confirmed=7)["floor"] == 6, "not above what is pending"
+    assert audited(entry, [7], settled=10, confirmed=7)["floor"] == 7
+    assert audited(entry, [7], settled=10, confirmed=5)["floor"] == 7
+    assert [seq for seq in (5, 7, 9) if at(centre, entry, seq)] == [7, 9]
+
+
+def test_what_is_pending_at_the_first_audit_still_has_its_effect(
+    centre: Centre, audited: Audit
+) -> None:
+    uuid = rows.instance(centre).uuid
+    entry = save(centre, uuid, power_state=4)
+    applied(centre, entry, 9)
+    assert audited(entry, [9], settled=5)["floor"] == 5
+    late = save(centre, uuid, power_state=1)
+    late.outbox = entry.outbox
+    applied(centre, late, 5, epoch=2)
+    assert stored(centre, uuid).power_state == 1
+
+
+def test_a_floor_that_is_lost_hides_nothing(centre: Centre, audited: Audit) -> None:
+    """The dump was made before the first audit."""
+    entry = save(centre, rows.instance(centre).uuid, power_state=4)
+    applied(centre, entry, 9)
+    answer = audited(entry, [7, 8, 9], settled=10, confirmed=7)
+    assert answer == {"floor": 1, "known": [9], "highest": 9}
+
+
+def test_what_is_settled_does_not_prove_that_it_was_had(centre: Centre, audited: Audit) -> None:
+    """A database that was put back hears of newer entries before it is asked."""
+    entry = save(centre, rows.instance(centre).uuid, power_state=4)
+    audited(entry, [], settled=1)
+    current = applied(centre, entry, 900)
+    floors.Folding().fold(current.engines, current.outbox, current.stream, 900)
+    assert audited(entry, [800, 900], settled=901, confirmed=800) == {
+        "floor": 1,
+        "known": [900],
+        "highest": 900,
     }
 
 
