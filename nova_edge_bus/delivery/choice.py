@@ -3,9 +3,12 @@
 
 What has never left this process may go to anybody, in turns. What may have reached a consumer goes
 to that one again, because only that one can tell whether it had it. When that consumer is gone
-and stays away for ``grace`` seconds while others are there, entries go to another one. A call that
-is repeatable needs nobody to tell and waits for ``REPEAT_AFTER`` at the most; one that is not is
-left to time out.
+and stays away for ``grace`` seconds while others are there, entries go to another one.
+
+A record does so after ``REPEAT_AFTER`` where all endpoints say that the consumer has left:
+whatever became of it there, the database that it changes knows. A command waits, for the inbox
+that may have it is known to its next process alone. A call that is repeatable needs nobody to tell
+and waits for ``REPEAT_AFTER`` at the most; one that is not is left to time out.
 
 Where nobody can be reached it is this side that is cut off, and no consumer is taken for lost.
 """
@@ -18,7 +21,7 @@ from nova_edge_bus.delivery import streams
 from nova_edge_bus.protocol import messages
 
 REPEAT_AFTER = 1.0
-"""Seconds for which a repeatable call waits for a lost consumer.
+"""Seconds for which a repeatable call, or a record whose consumer has left, waits for it.
 
 They are for the consumers that come back one by one after an endpoint was lost: the first one must
 not get the calls of all.
@@ -94,10 +97,17 @@ class Chooser:
     def _patience(self, stream: streams.Stream, item: streams.Item) -> float:
         """Seconds for which *item* waits for the consumer that may have it."""
         if not item.is_call:
-            return self._grace
+            return self._patience_of_entry(stream, item)
         if not item.repeatable:
             return math.inf
         return 0.0 if self.is_outlived(stream, item) else min(self._grace, REPEAT_AFTER)
+
+    def _patience_of_entry(self, stream: streams.Stream, item: streams.Item) -> float:
+        """A record is known by its effect, whoever applies it; a command by its inbox alone."""
+        is_record = item.kind == messages.Kind.RECORD
+        if is_record and item.pin and self._directory.has_left(stream.address, item.pin):
+            return min(self._grace, REPEAT_AFTER)
+        return self._grace
 
     def is_outlived(self, stream: streams.Stream, item: streams.Item) -> bool:
         """Whether the process that has *item* is gone, and another one has its inbox now."""

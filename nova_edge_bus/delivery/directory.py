@@ -13,6 +13,7 @@ from collections.abc import Hashable
 from collections.abc import Iterable
 from typing import Any
 
+from nova_edge_bus.delivery import departures
 from nova_edge_bus.protocol import messages
 
 EndpointKey = Hashable
@@ -74,17 +75,26 @@ class Directory:
         self._turns: dict[tuple[str, str], int] = {}
         self._affinities: dict[tuple[str, str, str], _Affinity] = {}
         self._expected: set[EndpointKey] = set()
+        self._all: set[EndpointKey] = set()
+        self._departures = departures.Departures()
 
     def update(
         self, endpoint: EndpointKey, address: str, consumers: Iterable[messages.Consumer]
     ) -> None:
         """Take over what *endpoint* says about *address*."""
         with self._lock:
-            self._routes.setdefault(address, {})[endpoint] = list(consumers)
+            listed = self._routes.setdefault(address, {})[endpoint] = list(consumers)
+            self._departures.listed(endpoint, address, listed)
             self._views.pop(address, None)
+
+    def linked(self, endpoint: EndpointKey, life: bytes) -> None:
+        """There is a link to *endpoint*, which has this id in its present life."""
+        with self._lock:
+            self._departures.linked(endpoint, life)
 
     def expect(self, endpoint: EndpointKey, expected: bool) -> None:
         """*endpoint* is linked or about to be, or else its last attempt failed."""
+        self._all.add(endpoint)
         if expected:
             self._expected.add(endpoint)
         else:
@@ -144,6 +154,20 @@ class Directory:
         """The consumer of *address* whose inbox is *inbox*, if it is reachable."""
         with self._lock:
             return self._view(address).inboxes.get((inbox, pool))
+
+    def has_left(self, address: str, inbox: bytes) -> bool:
+        """Whether every endpoint that there is says that this consumer of *address* has left.
+
+        An endpoint that is not linked says nothing: the consumer may well be behind it.
+        """
+        with self._lock:
+            routes = self._routes.get(address, {})
+            return bool(self._all) and all(
+                endpoint in routes
+                and all(each.inbox != inbox for each in routes[endpoint])
+                and self._departures.has_listed(endpoint, address, inbox)
+                for endpoint in self._all
+            )
 
     def by_peer(self, address: str, peer: bytes) -> messages.Consumer | None:
         """A consumer of *address* in the process *peer*, if it is reachable."""

@@ -283,6 +283,7 @@ class Bus:
     def _link_changed(self, link: link_module.Link, now: float) -> None:
         if link.is_up:
             self._up.add(link.address)
+            self.directory.linked(link.address, link.endpoint)
             self._figures.links_made += 1
             for listener in self._listeners.values() if not self._holding else ():
                 link.queue(listener.announcement)

@@ -76,6 +76,12 @@ class Link:
         return session is not None and session.state is protocol_session.State.UP
 
     @property
+    def endpoint(self) -> bytes:
+        """The id of the endpoint that this is linked to, another one after each of its starts."""
+        welcome = self._session.welcome if self._session is not None else None
+        return b"" if welcome is None else welcome.endpoint
+
+    @property
     def has_room(self) -> bool:
         """Whether a message put on the link now will leave soon."""
         return self.is_up and self._session is not None and self._session.backlog[0] < MAX_BACKLOG

@@ -75,6 +75,12 @@ class SenderRig:
         self.directory.update(endpoint, address, consumers)
         self.sender.routes_changed(address)
 
+    def link(self, *endpoints: str, life: bytes = b"first") -> None:
+        """Link to these endpoints, which are all that there are."""
+        for endpoint in endpoints:
+            self.directory.expect(endpoint, True)
+            self.directory.linked(endpoint, life)
+
     def endpoint_down(self, endpoint: str = "e1") -> None:
         self.directory.forget_endpoint(endpoint)
         self.sender.endpoint_down(endpoint)
