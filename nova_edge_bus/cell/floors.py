@@ -24,6 +24,7 @@ from sqlalchemy import exc
 from nova_edge_bus import concurrency
 from nova_edge_bus.cell import databases
 from nova_edge_bus.cell import table
+from nova_edge_bus.cell import transient
 
 LOG = concurrency.NativeLogger(__name__)
 
@@ -39,6 +40,15 @@ _floors = table.floors
 def read(connection: sqlalchemy.Connection, outbox: str, stream: str) -> int:
     """Return the floor of a stream, 0 when there is none yet."""
     query = sqlalchemy.select(_floors.c.floor).filter_by(outbox=outbox, stream=stream)
+    return int(connection.execute(query).scalar() or 0)
+
+
+def read_latest(connection: sqlalchemy.Connection, outbox: str, stream: str) -> int:
+    """Return the floor of a stream as it is now, however old the transaction's snapshot is."""
+    query = sqlalchemy.select(_floors.c.floor).filter_by(outbox=outbox, stream=stream)
+    if connection.dialect.name == "mysql":
+        # Only a read that locks sees past the snapshot there; the others see each commit.
+        query = query.with_for_update(read=True)
     return int(connection.execute(query).scalar() or 0)
 
 
@@ -129,10 +139,29 @@ def audited(connection: sqlalchemy.Connection, claim: Claim, highest: int) -> in
         floor = 1 if claim.confirmed else max(1, min(claim.settled, highest + 1))
         _write(connection, _floors.insert(), outbox, stream, floor)
     elif target > floor and _has_row(connection, outbox, claim.confirmed):
+        if not _lock(connection, outbox, stream):
+            return floor
         floor = target
         _write(connection, _raised(outbox, stream, floor), outbox, stream, floor)
         _delete_below(connection, outbox, floor)
     return floor
+
+
+def _lock(connection: sqlalchemy.Connection, outbox: str, stream: str) -> bool:
+    """Lock a floor that is to be raised; False when somebody is about to commit under it.
+
+    They read it under a lock, see :func:`read_latest`. Were one of them to stop right there, the
+    others would wait behind whoever waits for that one; so nobody does.
+    """
+    row = sqlalchemy.select(_floors.c.floor).filter_by(outbox=outbox, stream=stream)
+    try:
+        connection.execute(row.with_for_update(nowait=True))
+    except Exception as error:
+        if not transient.is_passing(error):
+            raise
+        connection.rollback()
+        return False
+    return True
 
 
 def _has_row(connection: sqlalchemy.Connection, outbox: str, seq: int) -> bool:

@@ -16,6 +16,8 @@ from typing import Any
 import sqlalchemy
 
 _DATA = "nova_object.data"
+FIELDS = ("metadata", "system_metadata")
+"""The fields of an instance whose values are sets of keys."""
 _instances = sqlalchemy.table("instances", sqlalchemy.column("uuid"))
 _TABLES = {
     name: sqlalchemy.table(
@@ -25,7 +27,7 @@ _TABLES = {
         sqlalchemy.column("value"),
         sqlalchemy.column("deleted"),
     )
-    for name in ("metadata", "system_metadata")
+    for name in FIELDS
 }
 
 
@@ -62,12 +64,13 @@ def merge(
     data = result["args"]["objinst"][_DATA]
     for field, found in base.items():
         if field in _TABLES and field in data:
-            theirs = _read(connection, field, uuid)
+            theirs = read(connection, field, uuid)
             data[field] = merged(found, data[field], theirs)
     return result
 
 
-def _read(connection: sqlalchemy.Connection, field: str, instance: str) -> dict[str, Any]:
+def read(connection: sqlalchemy.Connection, field: str, instance: str) -> dict[str, Any]:
+    """Return what the database has in a field of :data:`FIELDS`."""
     rows = _TABLES[field]
     query = sqlalchemy.select(rows.c.key, rows.c.value).where(
         rows.c.instance_uuid == instance, rows.c.deleted == 0

@@ -30,11 +30,12 @@ from nova_edge_bus.cell import fencing
 from nova_edge_bus.cell import floors
 from nova_edge_bus.cell import keyed
 from nova_edge_bus.cell import table
-from nova_edge_bus.cell import transient
 
 LOG = concurrency.NativeLogger(__name__)
 
 _PART = "edge_bus_part"
+_REFUSAL = -1
+"""The part whose row says that the entry was refused."""
 _inbox = table.inbox
 _remembered = floors.Remembered()
 
@@ -48,7 +49,17 @@ class Applying:
     :param epoch: the one that its outbox ships it under
     """
 
-    __slots__ = ("engines", "epoch", "fence", "had_effect", "outbox", "parts", "seq", "stream")
+    __slots__ = (
+        "engines",
+        "epoch",
+        "fence",
+        "had_effect",
+        "outbox",
+        "parts",
+        "seq",
+        "stream",
+        "was_refused",
+    )
 
     def __init__(
         self, outbox: bytes, seq: int, fence: fencing.Fence | None, address: str, epoch: int
@@ -60,6 +71,7 @@ class Applying:
         self.epoch = epoch
         self.parts = 0
         self.had_effect = False
+        self.was_refused = False
         self.engines: weakref.WeakSet[sqlalchemy.Engine] = weakref.WeakSet()
 
     @property
@@ -67,27 +79,54 @@ class Applying:
         """Whether the database has it on record that the entry had an effect."""
         return self.parts > 0 or self.had_effect
 
-    def was_applied(self, error: BaseException) -> bool:
-        """Whether the entry has failed with *error* because of its own earlier effect.
+    def is_next_on_record(self, connection: sqlalchemy.Connection) -> bool:
+        """Whether the commit that would be the next one has been made before.
 
-        Then the commit that would be the next one has been made before. That proves nothing where
-        the database was in trouble, for then the entry may as well be half applied.
+        For an entry that has failed, and not because the database was in trouble: then it failed
+        because of its own earlier effect.
         """
-        if transient.is_passing(error):
-            return False
-        key = {"outbox": self.outbox, "seq": self.seq, "part": self.parts}
-        query = sqlalchemy.select(_inbox.c.seq).filter_by(**key)
-        for engine in list(self.engines):
-            with engine.connect() as connection:
-                if not databases.has_tables(connection):
-                    continue
-                if self.lies_below_floor(connection) or connection.execute(query).first():
-                    self.had_effect = True
+        if self.lies_below_floor(connection) or self._has_row(connection, self.parts):
+            self.had_effect = True
         return self.had_effect
+
+    def was_refused_before(self, connection: sqlalchemy.Connection) -> bool:
+        """Whether the database has it on record that the entry was refused."""
+        self.was_refused = self.was_refused or self._has_row(connection, _REFUSAL)
+        return self.was_refused
+
+    def note_part(self, connection: sqlalchemy.Connection) -> None:
+        """Write down that the next commit has been made; there is nothing to commit.
+
+        :raises IntegrityError: when another conductor has just written that down
+        """
+        connection.execute(_inbox.insert(), self.row(self.parts))
+        self.had_effect = True
+
+    def note_refusal(self, connection: sqlalchemy.Connection) -> None:
+        """Write down that the entry was refused, so that its next commit cannot be made any more.
+
+        :raises IntegrityError: when another conductor has just made that commit, or refused it
+        """
+        connection.execute(_inbox.insert(), [self.row(self.parts), self.row(_REFUSAL)])
+
+    def row(self, part: int) -> dict[str, Any]:
+        """The row of one of its commits."""
+        return {"outbox": self.outbox, "seq": self.seq, "part": part}
+
+    def _has_row(self, connection: sqlalchemy.Connection, part: int) -> bool:
+        query = sqlalchemy.select(_inbox.c.seq).filter_by(**self.row(part))
+        return connection.execute(query).first() is not None
 
     def lies_below_floor(self, connection: sqlalchemy.Connection) -> bool:
         """Whether the entry was settled before its outbox was put back from a copy."""
         return self.seq < _remembered.floor(connection, self.outbox, self.stream, self.epoch)
+
+    def was_settled_meanwhile(self, connection: sqlalchemy.Connection) -> bool:
+        """Whether the entry was settled elsewhere, and its rows are gone, since it came here.
+
+        To be asked once its own row is written: whoever deletes rows raises the floor before.
+        """
+        return self.seq < floors.read_latest(connection, self.outbox, self.stream)
 
 
 _current: contextvars.ContextVar[Applying | None] = contextvars.ContextVar(
@@ -179,12 +218,17 @@ def _before_commit(session: orm.Session) -> None:
     connection = session.connection()
     if not databases.has_tables(connection):
         return
-    row = {"outbox": applying.outbox, "seq": applying.seq, "part": applying.parts}
+    row = applying.row(applying.parts)
     if applying.lies_below_floor(connection):
         LOG.info("outbox=%(outbox)s seq=%(seq)s lies below the floor and was settled", row)
         _empty(connection)
-        session.info[_PART] = applying
-        return
+    else:
+        _note(connection, applying, row)
+    session.info[_PART] = applying
+
+
+def _note(connection: sqlalchemy.Connection, applying: Applying, row: Mapping[str, Any]) -> None:
+    """Write the row of this commit, or leave the commit empty where it must not be made."""
     try:
         connection.execute(_inbox.insert(), row)
     except Exception as error:
@@ -192,7 +236,11 @@ def _before_commit(session: orm.Session) -> None:
             raise
         LOG.info("outbox=%(outbox)s seq=%(seq)s part=%(part)s was applied before", row)
         _empty(connection)
-    session.info[_PART] = applying
+        applying.was_refused_before(connection)
+        return
+    if applying.was_settled_meanwhile(connection):
+        LOG.info("outbox=%(outbox)s seq=%(seq)s was settled elsewhere meanwhile", row)
+        _empty(connection)
 
 
 def _empty(connection: sqlalchemy.Connection) -> None:

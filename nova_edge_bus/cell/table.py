@@ -21,7 +21,11 @@ inbox = sqlalchemy.Table(
     mysql_engine="InnoDB",
     mysql_charset="ascii",
 )
-"""One row for each commit that an entry has caused; written by that commit."""
+"""One row for each commit that an entry has caused; written by that commit.
+
+An entry that was refused has one in the place of the commit that it was refused, and one with a
+``part`` of -1.
+"""
 
 floors = sqlalchemy.Table(
     "edge_bus_floor",

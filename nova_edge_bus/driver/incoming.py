@@ -14,6 +14,7 @@ from nova_edge_bus.cell import audit
 from nova_edge_bus.cell import fencing
 from nova_edge_bus.cell import floors
 from nova_edge_bus.cell import once
+from nova_edge_bus.cell import refusals
 from nova_edge_bus.cell import replies
 from nova_edge_bus.cell import transient
 from nova_edge_bus.delivery import origins
@@ -77,8 +78,7 @@ class RpcIncoming(base.RpcIncomingMessage):
         applying, self._applying = self._applying, None
         if applying is not None:
             once.end()
-            if failure is not None and _was_applied(applying, failure[1]):
-                reply, failure = replies.reply_to(self.message), None
+            reply, failure = self._judged(applying, reply, failure)
             if failure is not None and self._may_be_applied_later(failure):
                 self._client.put_off(self._item)
                 return
@@ -91,6 +91,24 @@ class RpcIncoming(base.RpcIncomingMessage):
         self._client.finish(self._item, int(status), packed)
         if applying is not None:
             _FOLDING.fold(applying.engines, applying.outbox, applying.stream, self._item.floor)
+
+    def _judged(self, applying: once.Applying, reply: Any, failure: Any) -> tuple[Any, Any]:
+        """The outcome of an entry, which may have met what became of it before."""
+        if failure is None:
+            return (None, _refused_before()) if applying.was_refused else (reply, None)
+        try:
+            verdict = refusals.judge(
+                applying, self.message, failure[1], answered=self._note is not None
+            )
+        except Exception:
+            # Whatever the database has to say; the failure itself is what the caller is told.
+            LOG.exception("cannot tell what became of an entry before")
+            return reply, failure
+        if verdict.is_applied:
+            return replies.reply_to(self.message), None
+        if verdict.text:
+            failure[1].args = (f"{failure[1]} {verdict.text}",)
+        return reply, failure
 
     def _may_be_applied_later(self, failure: Any) -> bool:
         """Whether nobody waits for the outcome, and the database's trouble may pass."""
@@ -219,14 +237,10 @@ class NotificationPoller(_Poller):
         return NotificationIncoming(self._client, item, ctxt, message)
 
 
-def _was_applied(applying: once.Applying, error: BaseException) -> bool:
-    """Whether an entry failed because of what it had done before."""
-    try:
-        return applying.was_applied(error)
-    except Exception:
-        # Whatever the database has to say; the failure itself is what the caller is told.
-        LOG.exception("cannot tell whether an entry was applied before")
-        return False
+def _refused_before() -> Any:
+    """The failure of an entry whose effect was kept from happening."""
+    error = refusals.Refused("the entry was refused before, and the answer to it was lost")
+    return type(error), error, None
 
 
 def _audited(note: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -12,7 +12,10 @@ import sqlalchemy
 from nova import exception
 from sqlalchemy import exc
 
+from nova_edge_bus import errors
+from nova_edge_bus.cell import fencing
 from nova_edge_bus.cell import once
+from nova_edge_bus.cell import refusals
 from nova_edge_bus.cell import replies
 from nova_edge_bus.cell import table
 from tests.unit.snapshot import centre as centres
@@ -44,20 +47,33 @@ def written(write: Callable[[], Any]) -> list[Entry]:
     return caught
 
 
-def apply(centre: centres.Centre, entry: Entry) -> Any:
+def fence(entry: Entry, note: Json | None) -> fencing.Fence | None:
+    """The condition under which an entry may land."""
+    return fencing.fence_of(entry.message, note)
+
+
+def apply(centre: centres.Centre, entry: Entry, note: Json | None = None) -> Any:
     """Apply an entry once more, and return the reply.
 
+    :param note: what the edge knew when it answered the entry itself
     :raises NovaException: what nova raises, unless the entry has had its effect before
     """
-    applying = once.begin(entry.outbox, entry.seq)
+    applying = once.begin(entry.outbox, entry.seq, fence(entry, note))
     try:
-        return centre(entry.context, entry.message)
-    except (exception.NovaException, exc.SQLAlchemyError) as error:
-        if not applying.was_applied(error):
-            raise
-        return replies.reply_to(entry.message)
+        reply = centre(entry.context, entry.message)
+    except (exception.NovaException, errors.Fenced, exc.SQLAlchemyError) as error:
+        once.end()
+        verdict = refusals.judge(applying, entry.message, error, answered=note is not None)
+        if verdict.is_applied:
+            return replies.reply_to(entry.message)
+        if verdict.text:
+            error.args = (f"{error} {verdict.text}",)
+        raise
     finally:
         once.end()
+    if applying.was_refused:
+        raise refusals.Refused
+    return reply
 
 
 def parts(centre: centres.Centre, entry: Entry) -> list[int]:
