@@ -49,8 +49,9 @@ format: $(INSTALLED) ## Mend what the style check would complain about
 	ruff format .
 
 .PHONY: docs
-docs: $(INSTALLED) ## Build the documentation into doc/build/html; a warning is an error
+docs: $(INSTALLED) ## Build the documentation into doc/build/html and man; a warning is an error
 	sphinx-build --quiet --fail-on-warning --fresh-env -b html doc/source doc/build/html
+	sphinx-build --quiet --fail-on-warning -d doc/build/html/.doctrees -b man doc/source doc/build/man
 
 .PHONY: sample
 sample: $(INSTALLED) ## Write etc/edge-bus.conf.sample anew from the options

@@ -19,10 +19,12 @@ html_title = f"{project} {version}"
 
 extensions = [
     "oslo_config.sphinxext",
+    "command_reference",
     "contracts_table",
     *(["reno.sphinxext"] if HAS_HISTORY else []),
 ]
 exclude_patterns = [] if HAS_HISTORY else ["release-notes.rst"]
 html_theme = "furo"
+man_pages = [("commands", "nova-edge-bus", "serve, inspect and mend the bus", [author], 8)]
 # A reference that leads nowhere is a warning, hence an error.
 nitpicky = True

@@ -34,7 +34,9 @@ def register(subparsers: typing.Any) -> None:
     _register_new(verbs)
     _register_enroll(verbs)
     _register_revoke(verbs)
-    listing = verbs.add_parser("list", help="list the enrolled keys")
+    listing = verbs.add_parser(
+        "list", help="list the enrolled keys", description="List the keys enrolled here."
+    )
     listing.add_argument("--host", metavar="HOST", help="only keys of this host")
     _add_common(listing, changes=False)
     listing.set_defaults(run=run_list)

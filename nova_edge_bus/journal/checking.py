@@ -30,14 +30,8 @@ _MOST_FINDINGS_OF_SQLITE = 100
 _c = schema.outbox.c
 _i = schema.inbox.c
 _r = schema.reasons.c
-_SETTLED_STATES = (
-    schema.State.APPLIED,
-    schema.State.RECORDED,
-    schema.State.EXPIRED,
-    schema.State.MERGED,
-    schema.State.DISCARDED,
-)
 _DEAD_STATES = (schema.State.DEAD, schema.State.ASKED)
+_SETTLED_STATES = set(schema.State) - {schema.State.PENDING, *_DEAD_STATES}
 _BODILESS = (schema.State.EXPIRED, schema.State.MERGED, schema.State.DISCARDED)
 _SUCCESSORS = (
     select(_c.seq, _r.reason)

@@ -82,8 +82,8 @@ def _between(first: int | None, last: int | None) -> ColumnElement[bool]:
 
 def _group(name: str) -> ColumnElement[bool]:
     # A group is KIND:IDENTITY, and who asks mostly has the identity alone.
-    colon = func.instr(_c.group, ":")
-    return or_(_c.group == name, (colon > 0) & (func.substr(_c.group, colon + 1) == name))
+    identity = func.substr(_c.group, func.instr(_c.group, ":") + 1)
+    return or_(_c.group == name, identity == name)
 
 
 def _method(name: str) -> ColumnElement[bool]:

@@ -61,6 +61,7 @@ def test_a_discarded_one_leaves_a_trace_until_its_retention(
 def test_what_is_asked_for_is_taken_up_by_the_owner(it: journal.Journal) -> None:
     make.append(it, make.entry(body=b"first", consumer=b"inbox-01"), make.entry(), make.entry())
     make.settle(it, (1, "dead", "why"), (2, "applied", None))
+    assert take_up(it) == []
     tool = beside(it)
     assert ask(tool, 1, 2, 3, 4) == [1]
     assert make.pending(it) == [3]
