@@ -97,11 +97,15 @@ def check_processes(machine: Machine) -> None:
 
 
 def check_other_services(machine: Machine) -> None:
-    """They are on RabbitMQ, if there is one. No virtual host is made there for nova."""
+    """They are on RabbitMQ, if there is one; who asks for an URL is told that of the bus if not.
+
+    No virtual host is made for nova on RabbitMQ.
+    """
+    url = f"rabbit://stackrabbit:secret@{CONTROLLER}:5672" if machine.layout.rabbit else BUS
+    assert machine.events("answer") == [f"{url}/other", f"{url}/"]
     for file in ("neutron.conf", "cinder.conf"):
         if machine.layout.rabbit:
-            url = machine.conf(file)["DEFAULT"]["transport_url"]
-            assert url == f"rabbit://stackrabbit:secret@{CONTROLLER}:5672/"
+            assert machine.conf(file)["DEFAULT"]["transport_url"] == f"{url}/"
         else:
             assert not machine.has(file)
     assert machine.events("add_vhost") == []
@@ -185,11 +189,11 @@ def test_behind_tls_the_guard_trusts_devstack_s_authority(make_machine: MakeMach
     assert command.endswith(f" --ca-file {machine.data}/ca-bundle.pem")
 
 
-def test_what_a_host_does_not_use_is_not_guarded(make_machine: MakeMachine) -> None:
-    layout = Layout(node="compute", guard=True)
-    machine = make_machine(layout, ENABLED_SERVICES="n-cpu")
+def test_a_compute_without_services_of_cinder_does_not_call_it_past_the_guard(
+    make_machine: MakeMachine,
+) -> None:
+    machine = make_machine(Layout(node="compute", guard=True), ENABLED_SERVICES="n-cpu")
     machine.run("stack")
-    command = machine.processes()["edge-bus-rest-guard"]
-    assert ("neutron" in command, "cinder" in command) == (False, False)
-    assert "cinder" not in machine.conf("nova-cpu.conf")
-    assert "neutron" not in machine.conf("nova-cpu.conf")
+    conf = machine.conf("nova-cpu.conf")
+    assert conf["cinder"]["endpoint_template"].startswith(GUARD)
+    assert conf["neutron"]["endpoint_override"].startswith(GUARD)

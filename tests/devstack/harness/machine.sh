@@ -63,6 +63,8 @@ function step_stack {
     run_phase stack pre-install
     ${AFTER_PRE_INSTALL:-}
     iniset_rpc_backend neutron "$NOVA_CONF_DIR/neutron.conf" DEFAULT
+    event "answer $(get_transport_url other)"
+    event "answer $(get_notification_url)"
     if is_service_enabled nova; then
         create_nova_conf
     fi
