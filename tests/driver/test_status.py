@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import threading
 from typing import Any
 
 import pytest
@@ -99,3 +100,42 @@ def test_the_record_of_a_killed_process_is_not_taken_for_the_present(
     program.kill()
     (journal,) = shown(capsys, folder)["journals"]
     assert (journal["process"], journal["current"]) == ("running", False)
+
+
+def test_a_disk_that_does_not_answer_holds_up_nothing_but_the_record(
+    make_peer: MakePeer, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, goes_on = threading.Event(), threading.Event()
+
+    def write(journal: str, record: dict[str, Any]) -> None:
+        stuck.set()
+        assert goes_on.wait(WAIT_SECONDS)
+
+    monkeypatch.setattr(records, "write", write)
+    server, peer = make_peer(), make_peer()
+    server.serve(topic, "there", Recorder())
+    assert peer.rpc
+    assert stuck.wait(WAIT_SECONDS)
+    assert peer.client(topic).call({}, "echo", value=1) == 1
+    goes_on.set()
+
+
+def test_a_record_that_cannot_be_written_is_logged_and_tried_again(
+    make_peer: MakePeer,
+    topic: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    attempts: list[str] = []
+
+    def write(journal: str, record: dict[str, Any]) -> None:
+        attempts.append(record["state"])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(records, "write", write)
+    peer = make_peer()
+    peer.serve(topic, "here", Recorder())
+    wait_until(lambda: len(attempts) > 0, WAIT_SECONDS, "an attempt")
+    peer.close()
+    assert attempts[-1] == "stopped"
+    assert caplog.text.count("cannot write the status of journal") == 1
