@@ -28,6 +28,7 @@ COMMANDS = (
     "contracts",
     "db",
     "keys",
+    "completion",
 )
 """The modules of the subcommands, in the order that help shows."""
 
