@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
+from typing import Protocol
 
 import sqlalchemy
 
@@ -76,6 +77,34 @@ class Fence:
                 expected={"host": self.host},
                 actual={"host": row.host},
             )
+
+
+class Check(Protocol):
+    """A condition under which a write may land."""
+
+    def check(self, connection: sqlalchemy.Connection) -> None:
+        """Look whether it holds, at the beginning of nova's transaction.
+
+        :raises Fenced: when it does not
+        """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class All:
+    """Several conditions, all of which must hold."""
+
+    checks: tuple[Check, ...]
+
+    def check(self, connection: sqlalchemy.Connection) -> None:
+        """See :class:`Check`."""
+        for each in self.checks:
+            each.check(connection)
+
+
+def both(*checks: Check | None) -> Check | None:
+    """Return what there is of these as one condition, None when there is none."""
+    given = tuple(check for check in checks if check is not None)
+    return All(given) if given else None
 
 
 def fence_of(message: Mapping[str, Any], note: Mapping[str, Any] | None) -> Fence | None:

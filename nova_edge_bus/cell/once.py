@@ -62,7 +62,7 @@ class Applying:
     )
 
     def __init__(
-        self, outbox: bytes, seq: int, fence: fencing.Fence | None, address: str, epoch: int
+        self, outbox: bytes, seq: int, fence: fencing.Check | None, address: str, epoch: int
     ) -> None:
         self.outbox = outbox.hex()
         self.seq = seq
@@ -137,7 +137,7 @@ _current: contextvars.ContextVar[Applying | None] = contextvars.ContextVar(
 def begin(
     outbox: bytes,
     seq: int,
-    fence: fencing.Fence | None = None,
+    fence: fencing.Check | None = None,
     *,
     address: str = "",
     epoch: int = 0,
@@ -151,6 +151,15 @@ def begin(
     applying = Applying(outbox, seq, fence, address, epoch)
     _current.set(applying)
     return applying
+
+
+def guard(fence: fencing.Check) -> None:
+    """What this thread or greenlet does from now on, for a call, has to meet a condition.
+
+    Nova's method raises :class:`~nova_edge_bus.errors.Fenced` when it does not; no row is written.
+    """
+    _listen()
+    _current.set(Applying(b"", 0, fence, "", 0))
 
 
 def end() -> None:
@@ -212,6 +221,8 @@ def _after_begin(
 def _before_commit(session: orm.Session) -> None:
     applying = _current.get()
     if applying is None or session.in_nested_transaction() or not session.in_transaction():
+        return
+    if not applying.outbox:
         return
     # SQLAlchemy flushes after this event, and what is flushed later could not be undone here.
     session.flush()

@@ -29,7 +29,7 @@ class Inbound:
 
     ``address`` is the sender's stream key: streams of one address, for different listener pools,
     have floors of their own; ``floor`` is the one that came with it. ``deadline`` is monotonic
-    seconds, ``monitor`` seconds.
+    seconds, ``monitor`` seconds. ``identity`` is whom the endpoint takes the sender for.
     """
 
     kind: messages.Kind | None
@@ -50,6 +50,7 @@ class Inbound:
     stage: Stage = Stage.PARKED
     reported: float = 0.0
     reply: tuple[int, bytes] | None = None
+    identity: str = ""
 
     @classmethod
     def of(cls, message: messages.Deliver, via: object, now: float) -> "Inbound":
@@ -73,6 +74,7 @@ class Inbound:
             deadline=now + message.remaining / 1000 if message.remaining else None,
             monitor=message.monitor / 1000,
             arrived=now,
+            identity=message.identity,
         )
 
 

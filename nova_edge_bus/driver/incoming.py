@@ -14,6 +14,7 @@ from nova_edge_bus.cell import audit
 from nova_edge_bus.cell import fencing
 from nova_edge_bus.cell import floors
 from nova_edge_bus.cell import once
+from nova_edge_bus.cell import ownership
 from nova_edge_bus.cell import refusals
 from nova_edge_bus.cell import replies
 from nova_edge_bus.cell import transient
@@ -56,10 +57,11 @@ class RpcIncoming(base.RpcIncomingMessage):
         A command will not be dispatched again; a record may be, and is known by its effect.
         """
         self._client.begin(self._item)
+        owned = ownership.ownership_of(self.message, self._item.identity)
         if self._item.kind == messages.Kind.RECORD:
             if self._note and self._note.get("base"):
                 self.message = once.with_keys_merged(self.message, self._note["base"])
-            fence = fencing.fence_of(self.message, self._note)
+            fence = fencing.both(fencing.fence_of(self.message, self._note), owned)
             self._applying = once.begin(
                 self._item.origin,
                 self._item.number,
@@ -67,6 +69,8 @@ class RpcIncoming(base.RpcIncomingMessage):
                 address=self._item.address,
                 epoch=self._item.epoch,
             )
+        elif owned is not None:
+            once.guard(owned)
 
     def requeue(self) -> None:
         """Not for RPC."""
@@ -76,8 +80,8 @@ class RpcIncoming(base.RpcIncomingMessage):
         """The message has been handled."""
         status, packed = messages.Status.OK, b""
         applying, self._applying = self._applying, None
+        once.end()
         if applying is not None:
-            once.end()
             reply, failure = self._judged(applying, reply, failure)
             if failure is not None and self._may_be_applied_later(failure):
                 self._client.put_off(self._item)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nova_edge_bus.cell import ownership
 from nova_edge_bus.keys import files
 from nova_edge_bus.protocol import messages
 from tests.driver import endpoints
@@ -15,6 +16,7 @@ from tests.driver import keyrings
 from tests.driver import peers
 from tests.driver import secured
 from tests.driver.conftest import MakePeer
+from tests.nova.processes import wait_until
 
 
 @pytest.mark.parametrize(
@@ -212,3 +214,28 @@ def conductor_id(thief: Any) -> bytes:
     ]
     peer: bytes = found[0].consumers[0].peer
     return peer
+
+
+def test_the_conductor_judges_a_write_by_who_makes_it(
+    honest: secured.Honest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whom the endpoint has let in, in every kind of delivery."""
+    writers: list[tuple[str, str]] = []
+    judge = ownership.ownership_of
+
+    def noted(message: Any, writer: str) -> Any:
+        writers.append((message["method"], writer))
+        return judge(message, writer)
+
+    monkeypatch.setattr(ownership, "ownership_of", noted)
+    client = honest.compute.client("conductor")
+    client.call({}, "who")
+    client.cast({}, "put", value=1)
+    peers.await_drained(honest.compute)
+    honest.conductor.client("compute", "edge-7").call({}, "who")
+    wait_until(lambda: len(writers) == 3, peers.WAIT_SECONDS, "all of them to be judged")
+    assert sorted(writers) == [
+        ("put", "compute:edge-7"),
+        ("who", "compute:edge-7"),
+        ("who", "conductor:centre-1"),
+    ]
