@@ -246,10 +246,11 @@ def _journal_lines(shown: dict[str, Any]) -> Iterator[str]:
         yield f"  whose         {shown['service']} on {shown['host']}"
     yield f"  owner         {owner}; outbox {shown['outbox']} epoch {shown['epoch']}"
     yield f"  record        {_said(shown)}"
+    was = "" if shown["current"] else "was "
     for each in shown["endpoints"]:
-        yield f"  endpoint      {each['address']} {each['state']} since {each['since']}"
+        yield f"  endpoint      {each['address']} {was}{each['state']} since {each['since']}"
     for each in shown["destinations"]:
-        yield f"  destination   {_destination(each)}"
+        yield f"  destination   {_destination(each, was)}"
     depths = (
         f"{depth['count']} {name}" for name, depth in shown["entries"].items() if depth["count"]
     )
@@ -277,8 +278,8 @@ def _said(shown: dict[str, Any]) -> str:
     return text if shown["current"] else f"{text}: its process has ended or hangs"
 
 
-def _destination(each: dict[str, Any]) -> str:
-    state = each["state"] or "state unknown"
+def _destination(each: dict[str, Any], was: str) -> str:
+    state = f"{was}{each['state']}" if each["state"] else "state unknown"
     text = f"{each['address']} {state}"
     if each["since"]:
         text += f" since {each['since']}"

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from nova_edge_bus.cli import main
+from nova_edge_bus.journal import selecting
 from nova_edge_bus.journal import slots
 from nova_edge_bus.journal import status as records
 from tests.unit.journal import make
@@ -84,15 +85,13 @@ def test_what_is_left_is_counted_by_status_and_destination(
     assert (whole["drained"], whole["pending"]) == (False, 3)
     assert 7300 <= whole["oldest_seconds"] < 7600
     (one,) = whole["journals"]
-    assert one["entries"] == {
+    assert set(one["entries"]) == set(selecting.STATUSES)
+    assert {name: depth for name, depth in one["entries"].items() if depth["count"]} == {
         "pending": {"count": 3, "bytes": 118},
         "applied": {"count": 1, "bytes": 9},
-        "expired": {"count": 0, "bytes": 0},
-        "merged": {"count": 0, "bytes": 0},
         "dead": {"count": 1, "bytes": 9},
-        "requeueing": {"count": 0, "bytes": 0},
-        "discarded": {"count": 0, "bytes": 0},
     }
+    assert one["entries"]["merged"] == {"count": 0, "bytes": 0}
     assert (one["dead_letters"], one["inbox_waiting"], one["epoch"]) == (1, 1, 1)
     assert [
         (each["address"], each["state"], each["pending"], each["first_seq"])
@@ -187,6 +186,17 @@ def test_whoever_holds_the_slot_is_the_owner(tmp_path: pathlib.Path, capsys: Cap
     record(path)
     (one,) = shown(capsys, "--journal", str(path))["journals"]
     assert (one["pid"], one["current"]) == (None, False)
+
+
+def test_what_is_not_current_is_said_in_the_past(left: pathlib.Path, capsys: Capture) -> None:
+    endpoints = [{"address": "tcp://192.0.2.11:5570", "state": "linked", "since": 0.0}]
+    destinations = [{"link": make.LINK, "address": "conductor", "state": "linked", "since": 0.0}]
+    record(left, endpoints=endpoints, destinations=destinations)
+    _, out = run(capsys, "--journal", str(left))
+    assert "; no live process says what is linked\n" in out
+    assert "  endpoint      tcp://192.0.2.11:5570 was linked since 1970-01-01T00:00:00Z\n" in out
+    assert "  destination   conductor was linked since 1970-01-01T00:00:00Z: 2 entries" in out
+    assert "  destination   //compute/b state unknown: 1 entry pending" in out
 
 
 def test_looking_for_the_owner_locks_nothing(
