@@ -23,12 +23,15 @@ Capture = pytest.CaptureFixture[str]
 WAIT_SECONDS = 30.0
 
 
-def dead_letters(folder: pathlib.Path, endpoint: Endpoint, topic: str, values: range) -> str:
-    """A journal for the peer to come, with casts that an earlier life could not deliver."""
+def dead_letters(
+    folder: pathlib.Path, endpoint: Endpoint, topic: str, values: range, kind: int = make.COMMAND
+) -> str:
+    """A journal for the peer to come, with what an earlier life could not deliver."""
     folder.mkdir()
     path = folder / f"{slots.stem('edge-1', 'nova-test', 0)}.db"
     casts = [
-        make.command(
+        make.entry(
+            kind=kind,
             link=f"tcp://{endpoint.address}",
             address=f"/openstack/{topic}",
             group="",
@@ -55,7 +58,10 @@ def ends(path: str) -> dict[int, tuple[str, str]]:
         return {each.seq: (each.status, each.reason or "") for each in reader.heads()}
 
 
+@pytest.mark.parametrize(("kind", "autonomy"), [(make.COMMAND, "off"), (make.RECORD, "on")])
 def test_a_live_process_ships_what_is_requeued_among_its_own(
+    kind: int,
+    autonomy: str,
     make_peer: MakePeer,
     shared_endpoint: Endpoint,
     tmp_path: pathlib.Path,
@@ -63,10 +69,10 @@ def test_a_live_process_ships_what_is_requeued_among_its_own(
     capsys: Capture,
 ) -> None:
     folder = tmp_path / "edge"
-    path = dead_letters(folder, shared_endpoint, topic, range(100, 103))
+    path = dead_letters(folder, shared_endpoint, topic, range(100, 103), kind)
     recorder = Recorder()
     make_peer().serve(topic, "there", recorder)
-    peer = make_peer(journal="edge")
+    peer = make_peer(journal="edge", autonomy=autonomy)
     client = peer.client(topic)
     client.cast({}, "put", value=0)
     assert recorder.take(1) == [0]
