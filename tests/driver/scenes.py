@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import sys
@@ -54,6 +55,29 @@ def send(
         for value in values:
             client.cast({}, "put", value=value)
     say("sent")
+    hear()
+    os._exit(0)
+
+
+def save(
+    url: str, journal_dir: pathlib.Path, topic: str, count: int, name: str, **options: Any
+) -> None:
+    """Journal so many saves of three instances that nobody answers, then wait for the end.
+
+    With none it ships what its last life has left.
+    """
+    client = peers.Peer(url, journal_dir, **options).client(topic, timeout=0.01)
+    for value in range(count):
+        with contextlib.suppress(oslo_messaging.MessagingTimeout):
+            client.call(
+                {},
+                "object_action",
+                objinst=peers.instance(f"{name}-{value % 3}"),
+                objmethod="save",
+                value=value,
+            )
+    client.cast({}, "put", value=name)
+    say("saved")
     hear()
     os._exit(0)
 
