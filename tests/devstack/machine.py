@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 CONTROLLER = "192.0.2.11"
 COMPUTE = "192.0.2.21"
-RUN_SECONDS = 60
+RUN_SECONDS = 100
 SERVICES = {
     "all-in-one": "mysql,key,n-api,n-cond,n-sch,n-cpu,g-api,placement-api,q-svc,c-api",
     "controller": "mysql,key,n-api,n-cond,n-sch,g-api,placement-api,q-svc,c-api",

@@ -59,14 +59,19 @@ def test_another_plugin_s_wrapper_stays_and_leads_to_ours(machine: Machine) -> N
     assert "edge_bus_original_rpc_backend_add_vhost" not in machine.functions(1)
 
 
-def test_unstack_restores_what_a_failed_stack_has_left(machine: Machine) -> None:
+def test_unstack_restores_what_a_stack_that_ended_early_has_replaced(machine: Machine) -> None:
+    machine.run("begin", "unstack")
+    assert machine.functions(1) != machine.functions(0)
+    assert machine.functions(2) == machine.functions(0)
+
+
+def test_a_command_that_fails_ends_stack(machine: Machine) -> None:
     program = machine.bin / "nova-edge-bus"
     program.write_text("#!/bin/bash\nexit 1\n")
     done = machine.attempt("stack")
     assert done.returncode == 1
     assert "keys new" in done.stderr
-    machine.run("unstack")
-    assert machine.functions(1) == machine.functions(0)
+    assert machine.processes() == {}
 
 
 def test_unstack_stops_and_keeps_the_journals(machine: Machine) -> None:

@@ -5,6 +5,7 @@
 #
 #     stack     what stack.sh does between its first and last phase of plugins
 #     wrapped   the same, where another plugin wraps iniset_rpc_backend for good, after ours
+#     begin     stack.sh as far as the first phase of plugins
 #     resource  what a further stack.sh would do first: define devstack's functions anew
 #     unstack, clean
 #
@@ -57,10 +58,14 @@ function step_wrapped {
     AFTER_PRE_INSTALL=wrap_iniset_rpc_backend step_stack
 }
 
-function step_stack {
+function step_begin {
     mkdir -p "$DATA_DIR" "$NOVA_CONF_DIR"
     source "$PLUGIN/settings"
     run_phase stack pre-install
+}
+
+function step_stack {
+    step_begin
     ${AFTER_PRE_INSTALL:-}
     iniset_rpc_backend neutron "$NOVA_CONF_DIR/neutron.conf" DEFAULT
     event "answer $(get_transport_url other)"
