@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib
 import json
 import os
 import pathlib
@@ -22,6 +23,7 @@ import time
 import traceback
 from typing import Any
 
+_ROLES = "tests.faults.roles"
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.002
@@ -71,19 +73,20 @@ class Child:
 
 
 class Forker:
-    """Forks :mod:`tests.faults.roles`; every child dies with it, and it with the test.
+    """Forks the functions of a module; every child dies with it, and it with the test.
 
     :param logs: directory with one log for each name of a child
+    :param roles: the name of the module; its ``warm_up`` is run once, before the first fork
     """
 
-    def __init__(self, logs: pathlib.Path) -> None:
+    def __init__(self, logs: pathlib.Path, roles: str = _ROLES) -> None:
         self._logs = logs
         logs.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self.children: list[Child] = []
         with (logs / "forker.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.forker"],
+                [sys.executable, "-m", "tests.faults.forker", roles],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -92,7 +95,7 @@ class Forker:
             )
 
     def fork(self, role: str, name: str, /, **arguments: Any) -> Child:
-        """Run a function of :mod:`tests.faults.roles` in a process of its own."""
+        """Run a function of the module in a process of its own."""
         log = self._logs / f"{name}.log"
         pid = self.ask(fork=role, arguments=arguments, log=str(log))["pid"]
         child = Child(self, name, pid, log)
@@ -119,8 +122,7 @@ def _serve() -> None:
     """Answer requests, one line of JSON each, until the test closes the pipe."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    from tests.faults import roles
-
+    roles = importlib.import_module(sys.argv[1])
     roles.warm_up()
     gc.collect()
     gc.freeze()

@@ -22,7 +22,7 @@ from tests.faults import journals
 from tests.nova import processes
 
 _STOP_SECONDS = 30.0
-_BOUND = re.compile(r"listening on tcp://127\.0\.0\.1:(\d+)")
+BOUND = re.compile(r"listening on tcp://127\.0\.0\.1:(\d+)")
 _SHOWN = 20
 
 
@@ -73,7 +73,7 @@ class Stage:
         )
 
         def bound() -> bool:
-            found = _BOUND.search(ready.read_text()) if ready.exists() else None
+            found = BOUND.search(ready.read_text()) if ready.exists() else None
             if found:
                 self.ports[number] = int(found[1])
             return bool(found)
