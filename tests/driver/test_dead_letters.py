@@ -24,11 +24,16 @@ WAIT_SECONDS = 30.0
 
 
 def dead_letters(
-    folder: pathlib.Path, endpoint: Endpoint, topic: str, values: range, kind: int = make.COMMAND
+    folder: pathlib.Path,
+    endpoint: Endpoint,
+    topic: str,
+    values: range,
+    kind: int = make.COMMAND,
+    number: int = 0,
 ) -> str:
     """A journal for the peer to come, with what an earlier life could not deliver."""
     folder.mkdir()
-    path = folder / f"{slots.stem('edge-1', 'nova-test', 0)}.db"
+    path = folder / f"{slots.stem('edge-1', 'nova-test', number)}.db"
     casts = [
         make.entry(
             kind=kind,
@@ -111,3 +116,20 @@ def test_the_next_process_ships_what_was_requeued_without_one(
     assert sorted(map(str, recorder.take(2))) == ["0", "own"]
     await_drained(peer)
     assert recorder.rest() == []
+
+
+def test_a_journal_without_a_process_is_adopted_for_what_was_requeued_in_it(
+    make_peer: MakePeer, shared_endpoint: Endpoint, tmp_path: pathlib.Path, topic: str
+) -> None:
+    folder = tmp_path / "edge"
+    path = dead_letters(folder, shared_endpoint, topic, range(2), number=1)
+    requeue(folder, "2")
+    recorder = Recorder()
+    make_peer().serve(topic, "there", recorder)
+    peer = make_peer(journal="edge", adoption_interval=1.0)
+    assert peer.rpc
+    # The driver opens its journal when it is used.
+    peer.client(topic).cast({}, "put", value="own")
+    assert sorted(map(str, recorder.take(2))) == ["1", "own"]
+    assert ends(path)[1] == ("dead", "nobody took it")
+    assert ends(path)[2][0] == "merged"
