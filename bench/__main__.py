@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m bench``: RabbitMQ and the edge bus side by side, in one run.
 
-``python -m bench cut`` measures what a cut costs instead; see its ``--help``.
+``python -m bench cut`` measures what a cut costs instead, and ``python -m bench heal`` what the
+return of a whole fleet does to those that are linked; see their ``--help``.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from bench import comparison
 from bench import cut
 from bench import figures
 from bench import floor
+from bench import heal
 from bench import machine
 from bench import processes
 from bench import report
@@ -143,6 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["cut"]:
         return cut.main(given[1:])
+    if given[:1] == ["heal"]:
+        return heal.main(given[1:])
     parsed = _arguments(given)
     # So that the children are ended as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -78,10 +78,16 @@ def describe(directory: pathlib.Path) -> dict[str, object]:
 
 def versions() -> dict[str, str]:
     """Python, the libraries beneath both buses, and what they link to."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
+    found = {"python": platform.python_version(), **package_versions(*_PACKAGES)}
     found["libzmq"] = zmq.zmq_version()
     found["sqlite"] = sqlite3.sqlite_version
+    return found
+
+
+def package_versions(*packages: str) -> dict[str, str]:
+    """The versions of those that are installed."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
     return found

@@ -99,7 +99,22 @@ class Child:
         :param timeout: seconds
         :raises ChildFailed: when it answers with an error, late or not at all.
         """
+        self.tell(command, **arguments)
+        return self.answer(command, timeout)
+
+    def tell(self, command: str, **arguments: object) -> None:
+        """Have it do *command* without waiting for the :meth:`answer`.
+
+        :raises ChildFailed: when the process has ended.
+        """
         self.say(json.dumps({"command": command, **arguments}))
+
+    def answer(self, command: str, timeout: float) -> dict[str, typing.Any]:
+        """The answer to a *command* that it was told.
+
+        :param timeout: seconds
+        :raises ChildFailed: when it answers with an error, late or not at all.
+        """
         answer: dict[str, typing.Any] = json.loads(self.line(timeout))
         if "error" in answer:
             raise ChildFailed(f"{self.name}: {command} failed: {answer['error']}{self._tail()}")

@@ -23,11 +23,18 @@ def main() -> None:
     monkey_patch.patch(backend="threading")
 
     from nova import config
-    from nova import context
     from nova import objects
 
     config.parse_args(sys.argv)
     objects.register_all()
+    fill(host, int(count))
+
+
+def fill(host: str, count: int) -> list[Any]:
+    """Make the rows of a host; returns its instances as nova's own objects."""
+    from nova import context
+    from nova import objects
+
     admin = context.get_admin_context()
     service = objects.Service(
         admin, host=host, binary="nova-compute", topic="compute", report_count=0
@@ -35,11 +42,14 @@ def main() -> None:
     service.create()
     node = objects.ComputeNode(admin, **_node(host, service.id))
     node.create()
-    for number in range(int(count)):
+    made = []
+    for number in range(count):
         instance = objects.Instance(admin, **_instance(host, node.id, number))
         instance.flavor = objects.Flavor(**_FLAVOR)
         instance.old_flavor = instance.new_flavor = None
         instance.create()
+        made.append(instance)
+    return made
 
 
 _FLAVOR: dict[str, Any] = {
