@@ -104,6 +104,13 @@ class Backlog:
         """The entries held that go last."""
         return [item for item in self._entries.values() if item.goes_last]
 
+    def unanswered(self, now: float) -> list[streams.Item]:
+        """What is in flight and has not been heard of for the time that an answer may take."""
+        limit = self._limits.ack_timeout
+        return [
+            item for item in self.in_flight if now - max(item.shipped_at, item.heard_at) > limit
+        ]
+
     def entries_in(self, ranges: Iterable[tuple[int, int]]) -> list[streams.Item]:
         """The entries held whose seqs lie in these ranges, both ends included."""
         found: list[streams.Item] = []
@@ -131,6 +138,10 @@ class Backlog:
     def streams_to(self, address: str) -> list[streams.Stream]:
         """The streams of all numberings and pools that go to *address*."""
         return list(self._by_address.get(address, {}).values())
+
+    def addresses(self) -> set[str]:
+        """The addresses that any stream goes to."""
+        return set(self._by_address)
 
     def wake_address(self, address: str) -> None:
         """There is news about the consumers of *address*."""

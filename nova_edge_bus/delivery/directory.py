@@ -75,6 +75,7 @@ class Directory:
         self._turns: dict[tuple[str, str], int] = {}
         self._affinities: dict[tuple[str, str, str], _Affinity] = {}
         self._expected: set[EndpointKey] = set()
+        self._used: set[str] = set()
         self._all: set[EndpointKey] = set()
         self._departures = departures.Departures()
 
@@ -109,6 +110,22 @@ class Directory:
                 if not routes:
                     del self._routes[address]
 
+    def forget_address(self, address: str) -> None:
+        """The endpoints tell of changes of *address* no more; what is local stays."""
+        with self._lock:
+            routes = self._routes.get(address, {})
+            for endpoint in [each for each in routes if each != LOCAL]:
+                del routes[endpoint]
+            if not routes:
+                self._routes.pop(address, None)
+            self._views.pop(address, None)
+
+    def take_used(self) -> set[str]:
+        """The addresses that somebody wanted to send to since this was last asked."""
+        with self._lock:
+            used, self._used = self._used, set()
+            return used
+
     def answered(self, address: str) -> bool:
         """Tell whether all that can say who takes *address* have, even if nobody does."""
         with self._lock:
@@ -132,6 +149,7 @@ class Directory:
             return self._view(address).consumers.get(pool, [])
 
     def _view(self, address: str) -> _View:
+        self._used.add(address)
         view = self._views.get(address)
         if view is None:
             routes = self._routes.get(address)

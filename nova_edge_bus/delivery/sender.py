@@ -71,6 +71,10 @@ class Sender:
         unsettled = len(self._backlog) or self._settling or self._backlog.unread
         return bool(unsettled) and not self._stopped
 
+    def addresses(self) -> set[str]:
+        """The addresses that anything, in memory or on disk, is still to go to."""
+        return self._backlog.addresses()
+
     # What this side adds.
 
     def restore(
@@ -303,12 +307,7 @@ class Sender:
 
     def tick(self, now: float) -> None:
         """Look after what has waited too long; call it a few times a second."""
-        limit = self._limits.ack_timeout
-        unanswered = [
-            item
-            for item in self._backlog.in_flight
-            if now - max(item.shipped_at, item.heard_at) > limit
-        ]
+        unanswered = self._backlog.unanswered(now)
         questions = self._permits.unanswered(now)
         ways = [(item.endpoint, item.consumer.peer) for item in unanswered if item.consumer]
         self._shipper.distrust(ways + [(endpoint, peer) for _, endpoint, peer in questions], now)

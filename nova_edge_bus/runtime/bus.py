@@ -30,6 +30,8 @@ SENDER_TICK = 0.25
 """Seconds between two looks of the sender at what has waited too long."""
 LOOKUP_ADDRESSES = 256
 """How many addresses one message asks for; so many fit, however long they are."""
+FORGET_TICK = 300.0
+"""Seconds for which an address is of interest at least after something was sent to it."""
 RECEIVER_TICK = 1.0
 """Seconds between two reports of the receiver on what takes long, at most."""
 TICKS_PER_TIMEOUT = 6
@@ -102,6 +104,7 @@ class Bus:
         self._watched: list[zmq.Socket[bytes]] = []
         self._sender_due = 0.0
         self._receiver_due = 0.0
+        self._forget_due = concurrency.monotonic() + FORGET_TICK
         self._receiver_tick = min(RECEIVER_TICK, settings.link_timeout / TICKS_PER_TIMEOUT)
         self._linked = concurrency.native.threading.Event()
         self._handlers: dict[type, arrivals.Handler] = {
@@ -258,9 +261,25 @@ class Bus:
                 busy = busy or each.sender.depth() > 0
             for link in self.links.values():
                 link.set_urgent(busy)
+        if now >= self._forget_due:
+            self._forget_due = now + FORGET_TICK
+            self._forget_unused()
         if now >= self._receiver_due:
             self._receiver_due = now + self._receiver_tick
             self.incoming.receiver.tick(now)
+
+    def _forget_unused(self) -> None:
+        """Ask no endpoint any longer who takes what nothing goes to."""
+        wanted = self.directory.take_used()
+        wanted.update(*(each.sender.addresses() for each in self._outgoing.values()))
+        if self.autonomy is not None:
+            wanted.update(self.autonomy.addresses())
+        unused = [address for address in self.interest if address not in wanted]
+        for address in unused:
+            del self.interest[address]
+            self.directory.forget_address(address)
+        for first in range(0, len(unused), LOOKUP_ADDRESSES):
+            self._queue_on_all(messages.Forget(unused[first : first + LOOKUP_ADDRESSES]))
 
     def _judge(self, autonomy: autonomy_module.Autonomy, now: float) -> None:
         """Tell whom we can reach, and take what the centre sends only while we can."""
@@ -332,6 +351,9 @@ class Bus:
             link.consumed(message)
 
     def _on_routes(self, via: object, message: messages.Routes, now: float) -> None:
+        if message.address not in self.interest:
+            # It was on its way when we gave the interest up; what follows it is not told.
+            return
         consumers = [messages.Consumer(*consumer) for consumer in message.consumers]
         self.directory.update(via, message.address, consumers)
         for each in self._outgoing.values():

@@ -15,10 +15,12 @@ from oslo_config import cfg
 from oslo_messaging.rpc import client as rpc_client
 from oslo_messaging.rpc import dispatcher as rpc_dispatcher
 
+from nova_edge_bus.runtime import bus as bus_module
 from tests.driver.conftest import MakeEndpoint
 from tests.driver.conftest import MakePeer
 from tests.driver.peers import WAIT_SECONDS
 from tests.driver.peers import Recorder
+from tests.nova.processes import wait_until
 
 
 class Server(Recorder):
@@ -304,3 +306,17 @@ def test_the_ping_of_oslo_messaging_is_answered(
     finally:
         cfg.CONF.clear_override("rpc_ping_enabled")
     assert make_peer().client(topic, "here").call({}, "oslo_rpc_server_ping") == "pong"
+
+
+def test_an_address_that_is_used_no_more_is_forgotten(
+    make_peer: MakePeer, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every address ever sent to would else be looked up again with each new link."""
+    monkeypatch.setattr(bus_module, "FORGET_TICK", 0.2)
+    make_peer().serve(topic, "first", Recorder("first"))
+    caller = make_peer()
+    assert caller.client(topic).call({}, "who") == "first"
+    interest = caller.rpc._driver._use()._bus.interest
+    wait_until(lambda: not interest, WAIT_SECONDS, "the interest to end")
+    assert caller.client(topic, "first").call({}, "who") == "first"
+    assert caller.client(topic).call({}, "who") == "first"

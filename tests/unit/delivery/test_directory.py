@@ -127,3 +127,23 @@ def test_the_local_way_is_preferred_and_our_own_listener_is_the_newest() -> None
     made.update(directory.LOCAL, TOPIC, [])
     assert not made.is_local(TOPIC)
     assert made.endpoints_to(TOPIC, B.peer) == ["e1"]
+
+
+def test_an_address_that_is_forgotten_has_to_be_asked_for_again() -> None:
+    made = known(A, B)
+    made.update(directory.LOCAL, rigs.SERVER, [C])
+    made.update("e1", rigs.SERVER, [A])
+    for address in (TOPIC, rigs.SERVER):
+        made.forget_address(address)
+    assert (made.consumers(TOPIC), made.answered(TOPIC)) == ([], False)
+    assert made.consumers(rigs.SERVER) == [C], "what is local stays"
+
+
+def test_it_is_known_where_anything_was_to_go() -> None:
+    made = known(A)
+    made.reaches(TOPIC)
+    assert made.take_used() == set()
+    made.pick(TOPIC)
+    made.consumers("v/e/other")
+    assert made.take_used() == {TOPIC, "v/e/other"}
+    assert made.take_used() == set()
