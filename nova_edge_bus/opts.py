@@ -144,7 +144,7 @@ _edge_bus_opts = [
         default=[],
         help="Public keys that endpoints may have, as KEY for any of them or HOST=KEY for the "
         "one that the transport URL names HOST; several while an endpoint changes its key. "
-        "Empty: those of the files *.pub in endpoints/ within curve_dir.",
+        "Empty: those of the files NAME.pub in endpoints/ within curve_dir.",
     ),
     cfg.DictOpt(
         "contracts",

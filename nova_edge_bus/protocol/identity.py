@@ -9,7 +9,8 @@ from nova_edge_bus import addressing
 from nova_edge_bus.protocol import messages
 
 COMPUTE_SERVICE = "nova-compute"
-_COMPUTE_TOPIC = "compute"
+_COMPUTE_TOPICS = frozenset({"compute", "compute-alt"})
+"""The second one is what a compute that shuts down still listens to."""
 
 
 class Role(enum.Enum):
@@ -24,7 +25,7 @@ class Role(enum.Enum):
 
 
 _TOPICS: dict[Role, frozenset[str]] = {
-    Role.COMPUTE: frozenset({_COMPUTE_TOPIC}),
+    Role.COMPUTE: _COMPUTE_TOPICS,
     Role.CONDUCTOR: frozenset({"conductor"}),
     Role.SCHEDULER: frozenset({"scheduler"}),
     Role.API: frozenset(),
@@ -79,7 +80,7 @@ class Identity(typing.NamedTuple):
         if self.role is not Role.COMPUTE:
             return True
         try:
-            return addressing.Address.parse(text).topic != _COMPUTE_TOPIC
+            return addressing.Address.parse(text).topic not in _COMPUTE_TOPICS
         except ValueError:
             return False
 
@@ -87,7 +88,9 @@ class Identity(typing.NamedTuple):
         if address.server not in ("", self.host):
             return False
         topics = _TOPICS.get(self.role)
-        return address.topic != _COMPUTE_TOPIC if topics is None else address.topic in topics
+        if topics is None:
+            return address.topic not in _COMPUTE_TOPICS
+        return address.topic in topics
 
 
 class Visitor(typing.NamedTuple):

@@ -22,6 +22,8 @@ FIRST_PAUSE = 0.05
 
 Where an endpoint has asked for it, attempts are spread over a longer time.
 """
+SHORT_LIFE = 1.0
+"""Seconds. After a session that ends sooner the pause goes on growing as if it had not come up."""
 MAX_BACKLOG = 256
 """Messages queued on a session beyond which nothing new is put on it."""
 MAX_READ = 64
@@ -56,6 +58,8 @@ class Link:
         self._pause = FIRST_PAUSE
         self._spread = 0.0
         self._was_up = False
+        self._up_at = 0.0
+        self._pause_before = FIRST_PAUSE
         self._failed = False
         self._heard_at = float("-inf")
 
@@ -134,6 +138,8 @@ class Link:
             self.hang_up(now, self._session.reason)
         elif self.is_up and not self._was_up:
             self._was_up = True
+            self._up_at = now
+            self._pause_before = self._pause
             self._failed = False
             self._pause = FIRST_PAUSE
             self._spread = self._asked_spread()
@@ -167,6 +173,8 @@ class Link:
         self._failed = True
         if self._was_up and self._session is not None:
             self._heard_at = self._session.heard
+        if self._was_up and now - self._up_at < SHORT_LIFE:
+            self._pause = self._pause_before
         self._close_sockets(linger=0)
         pause = self._pause * random.uniform(0.5, 1.5)
         self._dial_at = now + max(pause, random.uniform(0.0, self._spread))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 import threading
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from nova_edge_bus.cell import ownership
 from nova_edge_bus.keys import files
 from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import link
 from tests.driver import endpoints
 from tests.driver import keyrings
 from tests.driver import peers
@@ -80,6 +82,7 @@ def test_in_the_place_of_a_session_of_another(
         ("conductor", "/openstack/compute/edge-1"),
         ("conductor", "/openstack/conductor/centre-1"),
         ("centre", "/openstack/compute/edge-1"),
+        ("centre", "/openstack/compute-alt/edge-1"),
         ("centre", "/openstack/scheduler/centre-1"),
         ("api", "/openstack/conductor"),
         ("compute", "nonsense"),
@@ -110,6 +113,7 @@ def test_on_topics_of_others(
     [
         ("compute", "/openstack/compute"),
         ("compute", "/openstack/compute/edge-1"),
+        ("compute", "/openstack/compute-alt/edge-1"),
         ("conductor", "/openstack/conductor/edge-1"),
         ("scheduler", "/openstack/scheduler/edge-1"),
         ("centre", "/openstack/conductor/edge-1"),
@@ -239,3 +243,21 @@ def test_the_conductor_judges_a_write_by_who_makes_it(
         ("who", "compute:edge-7"),
         ("who", "conductor:centre-1"),
     ]
+
+
+def test_who_is_sent_away_each_time_comes_back_more_and_more_rarely(
+    endpoint: endpoints.Endpoint, keyring: keyrings.Keyring, make_peer: MakePeer
+) -> None:
+    """An honest service with a key for another role does not keep the endpoint busy."""
+    peer = make_peer(endpoint.url, **keyring.peer("centre-1", "api"))
+    peer.serve("conductor", "centre-1", peers.Recorder("centre-1"))
+    lives = 8
+
+    def ends() -> list[datetime.datetime]:
+        lines = [line for line in endpoint.log.splitlines() if "session closed" in line]
+        return [datetime.datetime.fromisoformat(line[:23].replace(",", ".")) for line in lines]
+
+    wait_until(lambda: len(ends()) >= lives, peers.WAIT_SECONDS, "it to be sent away so often")
+    # A slow machine only makes this longer.
+    shortest = sum(link.FIRST_PAUSE / 2 * 2**number for number in range(lives - 1))
+    assert (ends()[lives - 1] - ends()[0]).total_seconds() > 0.9 * shortest

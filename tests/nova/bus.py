@@ -98,6 +98,7 @@ class EdgeBus(Bus):
     def __init__(self, endpoints: int = 1) -> None:
         """Plan the endpoints; start() runs them."""
         self.addresses: list[Address] = []
+        self.endpoint_options: list[str] = []
         self._count = endpoints
         self._endpoints: list[Process] = []
 
@@ -116,11 +117,12 @@ class EdgeBus(Bus):
             log = workdir / "logs" / f"{name}.log"
             endpoint = Process(name, [], log, config.environment())
             self._endpoints.append(endpoint)
-            self.addresses.append(_start_endpoint(endpoint, "127.0.0.1", 0))
+            self.addresses.append(_start_endpoint(endpoint, "127.0.0.1", 0, self.endpoint_options))
 
     def start_endpoint(self, number: int) -> None:
         """Start an endpoint again, on the address that its clients know."""
-        _start_endpoint(self._endpoints[number], *self.addresses[number])
+        endpoint, address = self._endpoints[number], self.addresses[number]
+        _start_endpoint(endpoint, *address, self.endpoint_options)
 
     def stop(self) -> None:
         """Stop the endpoints."""
@@ -166,9 +168,9 @@ def journal_directory(state: pathlib.Path) -> pathlib.Path:
     return state / "edge-bus"
 
 
-def _start_endpoint(endpoint: Process, host: str, port: int) -> Address:
+def _start_endpoint(endpoint: Process, host: str, port: int, options: Sequence[str]) -> Address:
     program = str(pathlib.Path(sys.executable).with_name("nova-edge-bus"))
-    endpoint.command = [program, "endpoint", "--listen", f"tcp://{host}:{port}"]
+    endpoint.command = [program, "endpoint", "--listen", f"tcp://{host}:{port}", *options]
     seen = len(endpoint.log_text())
     bound = re.compile(r"^listening on tcp://([\d.]+):(\d+)$", re.MULTILINE)
     endpoint.start()
