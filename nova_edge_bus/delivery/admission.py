@@ -44,6 +44,7 @@ class _Line:
     granted: int = 0
     granted_at: float = 0.0
     was_heard: bool = True
+    is_idle: bool = False
 
 
 class Admission:
@@ -83,6 +84,7 @@ class Admission:
             line = self._lines[key] = _Line(message.reply_to or b"", via, message.through)
         line.reply_to, line.via = message.reply_to or b"", via
         line.through, line.wanted, line.was_heard = message.through, message.entries, True
+        line.is_idle = False
         if message.entries:
             self._asked[key] = None
             self._queue.setdefault(key, line)
@@ -130,6 +132,14 @@ class Admission:
                 self._take_back(key, line)
             else:
                 self._forget(key, line)
+
+    def sweep(self) -> None:
+        """Forget the streams of which nothing is wanted any more; call it about once a minute."""
+        for key, line in list(self._lines.items()):
+            if line.is_idle:
+                self._forget(key, line)
+            else:
+                line.is_idle = not (line.wanted or line.granted)
 
     # What comes.
 

@@ -145,6 +145,8 @@ class Permits:
         if lines is not None:
             for peer in lines.keys() - {taker.peer for taker in takers}:
                 del lines[peer]
+            if not lines:
+                del self._lines[stream]
 
     def endpoint_down(self, endpoint: object) -> None:
         """Questions by this endpoint, or the answers to them, may be lost: ask again."""

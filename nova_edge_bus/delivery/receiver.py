@@ -240,6 +240,7 @@ class Receiver:
             self._forget_reply(item)
         if now - self._swept_at > IDLE_SWEEP:
             self._swept_at = now
+            self._admission.sweep()
             for key, origin in list(self._origins.items()):
                 if not origin.items and now - origin.heard_at > IDLE_RETENTION:
                     del self._origins[key]

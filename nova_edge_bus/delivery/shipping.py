@@ -54,6 +54,7 @@ class Shipper:
                 stream.tidy()
                 return []
             stream.untaken_since = None
+            self._permits.keep(stream, self._takers(stream))
             if self._is_waiting_for_permits(stream, now):
                 stream.tidy()
                 self._load(stream)
@@ -108,8 +109,9 @@ class Shipper:
 
     def _ask(self, stream: streams.Stream, now: float) -> None:
         """Ask for credit for what stands in line, and give back what is of no use."""
-        takers = self._directory.consumers(stream.address, stream.pool)
-        self._permits.keep(stream, takers)
+        if not stream.backlog_through:
+            return
+        takers = self._takers(stream)
         needs: dict[bytes, int] = {}
         free = 0
         for item in stream.waiting:
@@ -150,10 +152,12 @@ class Shipper:
             self._permits.spend(stream, consumer)
             item.permit = consumer.peer
 
+    def _takers(self, stream: streams.Stream) -> list[messages.Consumer]:
+        return self._directory.consumers(stream.address, stream.pool)
+
     def _is_taken(self, stream: streams.Stream) -> bool:
         """Whether anybody takes what is in *stream*; thousands may wait for those who are away."""
-        taken = self._directory.consumers(stream.address, stream.pool)
-        return bool(taken) or self._is_pooled(stream)
+        return bool(self._takers(stream)) or self._is_pooled(stream)
 
     def _load(self, stream: streams.Stream) -> None:
         if not stream.more_on_disk or stream.loading or self._backlog.is_full(stream):

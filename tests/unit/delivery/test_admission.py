@@ -229,6 +229,17 @@ def test_a_command_makes_room_as_soon_as_it_is_in_the_inbox(rig: rigs.ReceiverRi
     assert grants(rig) == {outbox(1): ROOM}
 
 
+def test_a_stream_of_which_nothing_is_wanted_any_more_is_forgotten(
+    rig: rigs.ReceiverRig,
+) -> None:
+    want(rig, 1)
+    assert grants(rig) == {outbox(1): 1}
+    for item in backlog(rig, 1):
+        rig.finish(item)
+    rig.wait(3 * receiver.IDLE_SWEEP)
+    assert rig.receiver._admission._lines == {}
+
+
 def test_one_that_admits_without_bounds_says_nothing() -> None:
     rig = rigs.ReceiverRig()
     want(rig, MANY)

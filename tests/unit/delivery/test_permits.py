@@ -243,6 +243,17 @@ def test_one_that_leaves_takes_its_permits_along(rig: rigs.SenderRig) -> None:
     assert rig.asked() == {B.peer: 2}
 
 
+def test_one_that_leaves_leaves_nobody_in_its_line(rig: rigs.SenderRig) -> None:
+    cut_off(rig, 2)
+    rig.routes(A)
+    rig.ship()
+    rig.grant(A, 0, patience=600.0)
+    rig.asked()
+    rig.routes(B)
+    rig.ship()
+    assert rig.asked() == {B.peer: 2}
+
+
 def test_an_entry_is_bound_to_its_consumer_only_when_that_lets_it_come(
     rig: rigs.SenderRig,
 ) -> None:
