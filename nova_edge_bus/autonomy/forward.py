@@ -194,6 +194,25 @@ class Forwarding:
         )
 
 
+def bring(journal: journal_module.Journal, note: Note) -> list[Moved]:
+    """Bring forward in one operation what somebody has said to be lost.
+
+    :raises JournalFull: when there is no room; it stays to be done then
+    """
+    lost = journal.outbox.history.lost()
+    if not lost:
+        return []
+    run = Forwarding(lost, note)
+    while run.look(journal):
+        pass
+    return run.write(journal)
+
+
+def nothing_known(_: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A :data:`Note` for where there is no snapshot: the messages themselves may tell."""
+    return {}
+
+
 def _request(body: bytes) -> bodies.Request | None:
     try:
         return bodies.request(body)

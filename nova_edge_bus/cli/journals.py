@@ -82,7 +82,7 @@ def select(args: argparse.Namespace) -> Selection:
 
     :raises InputError: when there is none, or a file or folder cannot be read
     """
-    conf = _configuration(args.config_file or [])
+    conf = configuration(args.config_file or [])
     folder = None if args.journal else str(args.journal_dir or _journal_dir(conf))
     found = [_named(path) for path in args.journal or ()] if folder is None else _in(folder)
     wanted = [
@@ -138,10 +138,17 @@ def _input() -> Iterator[None]:
         raise errors.InputError(str(error)) from error
 
 
-def _configuration(files: list[str]) -> cfg.ConfigOpts:
+def configuration(files: list[str], *, reads_url: bool = True) -> cfg.ConfigOpts:
+    """Return the options of the bus, and the host's name, as the files of a service have them.
+
+    :param reads_url: False where oslo.messaging is going to register the transport URL itself
+    :raises InputError: when a file cannot be read or has a bad value
+    """
     conf = cfg.ConfigOpts()
-    # The bus's own reader of URLs needs oslo.messaging, which takes long to load.
-    conf.register_opt(cfg.StrOpt("transport_url", default="", secret=True))
+    conf.register_opt(cfg.StrOpt("host"))
+    if reads_url:
+        # The bus's own reader of URLs needs oslo.messaging, which takes long to load.
+        conf.register_opt(cfg.StrOpt("transport_url", default="", secret=True))
     opts.register(conf)
     try:
         conf([], default_config_files=files, default_config_dirs=[])

@@ -23,6 +23,7 @@ COMMANDS = (
     "rest_guard",
     "status",
     "outbox",
+    "replay",
     "dead_letters",
     "verify",
     "contracts",

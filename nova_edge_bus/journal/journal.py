@@ -19,7 +19,6 @@ from nova_edge_bus import concurrency
 from nova_edge_bus import errors
 from nova_edge_bus.journal import counters
 from nova_edge_bus.journal import database
-from nova_edge_bus.journal import dead
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import housekeeping
 from nova_edge_bus.journal import inbox
@@ -30,14 +29,6 @@ from nova_edge_bus.journal import quota
 from nova_edge_bus.journal import schema
 
 LOG = concurrency.NativeLogger(__name__)
-
-_ANY_PENDING = select(schema.outbox.c.seq).where(schema.PENDING).limit(1)
-_ANY_ACCEPTED = (
-    select(schema.inbox.c.number)
-    .where(schema.UNDONE, schema.inbox.c.state == int(entries.InboxState.ACCEPTED))
-    .limit(1)
-)
-_ANY_WORK = (_ANY_PENDING, dead.ASKED.limit(1), _ANY_ACCEPTED)
 
 
 class _Snapshot(NamedTuple):
@@ -91,6 +82,7 @@ class Journal:
         max_bytes: int,
         retention: float,
         clock: Callable[[], float] = time.time,
+        take_epoch: bool = True,
     ) -> "Journal":
         """Open the journal at *path* as its owner, creating or migrating it.
 
@@ -100,6 +92,8 @@ class Journal:
         :param max_bytes: quota of the database and its WAL together, at least 1 MiB
         :param retention: seconds that settled entries are kept
         :param clock: the wall clock, in seconds
+        :param take_epoch: False for one that may be a copy of a journal whose process lives
+            elsewhere: under a newer epoch that process would be fenced
         :raises JournalCorrupt: when SQLite finds the file damaged
         :raises JournalTooNew: when a newer version of this package wrote it
         :raises JournalLocked: when another process keeps it locked
@@ -117,7 +111,10 @@ class Journal:
             journal._quota.apply()
             journal._db.check()
             migrations.upgrade(journal._db)
-            journal._take_epoch()
+            if take_epoch:
+                journal._take_epoch()
+            else:
+                journal._keep_epoch()
         LOG.info(
             "journal %s open outbox=%s epoch=%s",
             name,
@@ -180,6 +177,13 @@ class Journal:
             with contextlib.suppress(errors.JournalError):
                 db.close()
             raise
+
+    def _keep_epoch(self) -> None:
+        with self.transaction():
+            self._read_identity()
+            if not self.epoch:
+                raise errors.JournalError(f"journal {self.path} has never had a process")
+            self.outbox.skip_ahead()
 
     def _take_epoch(self) -> None:
         with self.transaction():
@@ -363,27 +367,3 @@ class Journal:
         if self._db.in_transaction:
             self.rollback()
         self._db.close()
-
-
-def has_work(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a journal, which may be a live process's, holds anything unfinished.
-
-    That is an entry that is not settled, a dead letter that is to be requeued, or a received
-    command that was not dispatched.
-
-    A journal of an older version, which only its owner migrates, is taken to have some.
-
-    :raises JournalTooNew: when a newer version of this package wrote it
-    :raises JournalError: when there is no journal
-    """
-    db = database.Database(os.fspath(path), read_only=True)
-    try:
-        with db.translated():
-            version = int(db.pragma("user_version"))
-            if version > schema.VERSION:
-                raise migrations.too_new(db.path, version)
-            if version < schema.VERSION:
-                return version > 0
-            return any(db.run(query).first() is not None for query in _ANY_WORK)
-    finally:
-        db.close()

@@ -22,6 +22,7 @@ from nova_edge_bus.journal import reasons as reasons_module
 from nova_edge_bus.journal import schema
 from nova_edge_bus.journal import settled
 from nova_edge_bus.journal import statements
+from nova_edge_bus.journal import streams
 from nova_edge_bus.protocol import messages
 
 _DAMAGED = "its bytes in the journal no longer match their checksum"
@@ -89,8 +90,7 @@ class Outbox:
         self._floor = 1
         self._notification_bytes = 0
         self._damaged: list[int] = []
-        self._streams: dict[tuple[str, str], int] = {}
-        self._names: dict[int, tuple[str, str]] = {}
+        self.bindings = streams.Streams(db)
         self.settled = settled.Settled(db, counts, self)
         self.dead = dead.DeadLetters(db, counts, self, _is_intact, clock)
         self.history = history.History(db, counts, self)
@@ -102,11 +102,9 @@ class Outbox:
         self._next_seq = int(self._db.run(statements.LAST_SEQ).scalar() or 0) + 1
         self._floor = int(self._db.run(statements.FIRST_PENDING).scalar() or self._next_seq)
         self._notification_bytes = int(self._db.run(statements.NOTIFICATION_BYTES).scalar_one())
-        self._streams.clear()
-        self._names.clear()
-        for number, link, address in self._db.run(statements.ALL_STREAMS):
-            self._remember(number, link, address)
+        self.bindings.reload()
         self.dead.look()
+        self.history.look()
 
     def skip_ahead(self) -> None:
         """Number what comes next above whatever another copy of this file can have used by now.
@@ -122,13 +120,12 @@ class Outbox:
 
     def snapshot(self) -> tuple[int, int, int, int]:
         """Return what :meth:`restore` needs to come back to this moment."""
-        return self._next_seq, self._floor, self._notification_bytes, len(self._streams)
+        return self._next_seq, self._floor, self._notification_bytes, len(self.bindings)
 
     def restore(self, snapshot: tuple[int, int, int, int]) -> None:
         """Forget what happened in memory since the snapshot, as the database has."""
         self._next_seq, self._floor, self._notification_bytes, count = snapshot
-        while len(self._streams) > count:
-            self._names.pop(self._streams.popitem()[1])
+        self.bindings.shrink(count)
 
     # Appending
 
@@ -149,7 +146,7 @@ class Outbox:
             rows.append(
                 (
                     seq,
-                    self._stream(entry.link, entry.address),
+                    self.bindings.number(entry.link, entry.address),
                     int(entry.kind),
                     entry.group,
                     entry.method,
@@ -188,24 +185,6 @@ class Outbox:
             if not self.settled.purge_oldest():
                 return False
         return True
-
-    def _stream(self, link: str, address: str) -> int:
-        number = self._streams.get((link, address))
-        if number is None:
-            result = self._db.run(schema.streams.insert(), {"link": link, "address": address})
-            key: Any = result.inserted_primary_key
-            number = int(key[0])
-            self._remember(number, link, address)
-        return number
-
-    def numbers_of(self, link: str, address: str) -> list[int]:
-        """Return the numbers of the streams to an address over a link: one, or none yet."""
-        number = self._streams.get((link, address))
-        return [] if number is None else [number]
-
-    def _remember(self, number: int, link: str, address: str) -> None:
-        self._streams[link, address] = number
-        self._names[number] = (link, address)
 
     # Settling
 
@@ -279,7 +258,7 @@ class Outbox:
         """
         due = self._db.run(statements.EXPIRING, {"now": now, "most": limit}).all()
         self.settle_many((seq, entries.Outcome.EXPIRED, None) for seq, _ in due)
-        return [(seq, self._names[stream][1]) for seq, stream in due]
+        return [(seq, self.bindings.name(stream)[1]) for seq, stream in due]
 
     def pin_many(self, pins: Iterable[tuple[int, bytes | None]]) -> None:
         """Pin pending entries to the inbox (8 bytes) they go to, or with None unpin them."""
@@ -305,11 +284,7 @@ class Outbox:
         :param max_bytes: of bodies; the first entry comes even when it alone is larger
         :param link: only those of this link
         """
-        wanted = [
-            number
-            for (its_link, its_address), number in self._streams.items()
-            if its_address == address and link in (None, its_link)
-        ]
+        wanted = self.bindings.to(address, link)
         if not wanted:
             return []
         while True:
@@ -348,7 +323,7 @@ class Outbox:
 
     def entry_of(self, row: Any) -> entries.Entry:
         """Return a row of the table as an entry."""
-        link, address = self._names[row.stream]
+        link, address = self.bindings.name(row.stream)
         consumer = None if row.consumer == schema.UNPINNED else row.consumer
         return entries.Entry(
             link,
@@ -366,14 +341,14 @@ class Outbox:
     def streams(self) -> list[entries.Stream]:
         """Return what is pending, by link and address."""
         return [
-            entries.Stream(*self._names[number], count, first, last, size)
+            entries.Stream(*self.bindings.name(number), count, first, last, size)
             for number, count, first, last, size in self._db.run(statements.STREAMS)
         ]
 
     def record_groups(self) -> list[tuple[str, str, int, str]]:
         """Return link, address, seq and group of each pending record, in seq order."""
         return [
-            (*self._names[stream], seq, group)
+            (*self.bindings.name(stream), seq, group)
             for stream, seq, group in self._db.run(statements.RECORD_GROUPS)
         ]
 

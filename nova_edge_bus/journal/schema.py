@@ -33,6 +33,7 @@ class State(enum.IntEnum):
     RECORDED = 7
     DISCARDED = 8
     ASKED = 9
+    LOST = 10
 
 
 MAX_SEQ = (1 << 63) - 1

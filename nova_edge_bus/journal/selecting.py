@@ -22,6 +22,7 @@ STATES = {
     schema.State.MERGED: str(entries.Outcome.MERGED),
     schema.State.DEAD: str(entries.Outcome.DEAD),
     schema.State.ASKED: "requeueing",
+    schema.State.LOST: "forwarding",
     schema.State.DISCARDED: str(entries.Outcome.DISCARDED),
 }
 """What an operator calls the states of an entry that can be in a journal."""

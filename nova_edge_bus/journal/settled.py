@@ -18,7 +18,7 @@ PURGE_BATCH = 100
 
 _table = schema.outbox
 _c = _table.c
-_STAY = (int(schema.State.DEAD), int(schema.State.ASKED))
+_STAY = (int(schema.State.DEAD), int(schema.State.ASKED), int(schema.State.LOST))
 """The states that do not end by themselves."""
 _each = func.json_each(bindparam("seqs")).table_valued("value")
 _given = _c.seq.in_(select(_each.c.value))
@@ -49,6 +49,7 @@ _OUTCOMES = {
     schema.State.MERGED: entries.Outcome.MERGED,
     schema.State.DEAD: entries.Outcome.DEAD,
     schema.State.ASKED: entries.Outcome.DEAD,
+    schema.State.LOST: entries.Outcome.APPLIED,
     schema.State.DISCARDED: entries.Outcome.DISCARDED,
 }
 

@@ -124,6 +124,24 @@ def orphans(
             slot.release()
 
 
+def take_file(path: str | os.PathLike[str]) -> Slot:
+    """Take the slot of a journal file that exists, whatever its name.
+
+    :raises JournalLocked: when its process lives
+    :raises JournalError: when the lock file cannot be made
+    """
+    file = os.path.abspath(os.fspath(path))
+    base = file.removesuffix(".db")
+    host, service, number = parse(os.path.basename(file)) or ("", "", 0)
+    try:
+        slot = _lock(base, file, host, service, number)
+    except OSError as error:
+        raise errors.JournalError(f"cannot take journal {file}: {error}") from error
+    if slot is None:
+        raise errors.JournalLocked(f"journal {file} has a process: {holder(file) or 'unseen'}")
+    return slot
+
+
 def holder(path: str | os.PathLike[str]) -> int | None:
     """Return the pid of the process that holds the slot of a journal; None when none is seen.
 
@@ -184,6 +202,10 @@ def parse(name: str) -> tuple[str, str, int] | None:
 
 def _try(directory: str, host: str, service: str, number: int) -> Slot | None:
     base = os.path.join(directory, stem(host, service, number))
+    return _lock(base, base + ".db", host, service, number)
+
+
+def _lock(base: str, file: str, host: str, service: str, number: int) -> Slot | None:
     # No os.open here: it is patched under eventlet, and this may run in a native thread.
     database.create_file(base + ".lock")
     lock = io.FileIO(base + ".lock", "r+")
@@ -194,4 +216,4 @@ def _try(directory: str, host: str, service: str, number: int) -> Slot | None:
         except BlockingIOError:
             return None
         on_failure.pop_all()
-    return Slot(base + ".db", host, service, number, lock)
+    return Slot(file, host, service, number, lock)

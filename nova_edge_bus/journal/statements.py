@@ -76,7 +76,7 @@ RECORDS_DOWN = (
         _c.seq < bindparam("before"),
         _c.seq >= bindparam("first"),
         _c.kind == int(messages.Kind.RECORD),
-        _c.state.in_((int(schema.State.PENDING), *schema.TAKEN)),
+        _c.state.in_((int(schema.State.PENDING), *schema.TAKEN, int(schema.State.LOST))),
     )
     .order_by(_c.seq.desc())
     .limit(bindparam("most"))
@@ -106,17 +106,15 @@ LAST_BEFORE = (
     .order_by(_c.seq.desc())
     .limit(1)
 )
-APPLIED_SINCE = (
-    select(_c.seq)
-    .where(
-        schema.SETTLED,
-        _c.changed_at >= bindparam("at"),
-        _c.kind == int(messages.Kind.RECORD),
-        _c.state.in_(schema.TAKEN),
-    )
-    .order_by(_c.seq)
+RETIRABLE = select(_c.seq).where(
+    _c.seq.in_(select(_each.c.value)), _c.state.in_((*schema.TAKEN, int(schema.State.LOST)))
 )
-RETIRABLE = select(_c.seq).where(_c.seq.in_(select(_each.c.value)), _c.state.in_(schema.TAKEN))
+TAKEN_RECORDS = select(_c.seq, _c.changed_at).where(
+    _c.seq.in_(select(_each.c.value)),
+    _c.kind == int(messages.Kind.RECORD),
+    _c.state.in_(schema.TAKEN),
+)
+LOST = select(_c.seq).where(schema.SETTLED, _c.state == int(schema.State.LOST))
 STREAMS = (
     select(_c.stream, func.count(), func.min(_c.seq), func.max(_c.seq), func.sum(_c.size))
     .where(schema.PENDING)
@@ -142,5 +140,10 @@ NOTIFICATION_BYTES = select(func.coalesce(func.sum(_c.size), 0)).where(
 )
 LAST_SEQ = sqlalchemy.text("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")
 SKIP = sqlalchemy.text("UPDATE sqlite_sequence SET seq = :to WHERE name = 'outbox'")
+REBIND = (
+    _table.update()
+    .where(_c.stream == bindparam("from"), schema.PENDING)
+    .values(stream=bindparam("target"))
+)
 COUNT = select(func.count()).select_from(_table)
 ALL_STREAMS = select(schema.streams)

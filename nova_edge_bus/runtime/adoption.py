@@ -15,8 +15,8 @@ from nova_edge_bus import concurrency
 from nova_edge_bus import errors
 from nova_edge_bus import settings as settings_module
 from nova_edge_bus.journal import entries
-from nova_edge_bus.journal import journal as journal_module
 from nova_edge_bus.journal import slots
+from nova_edge_bus.journal import work
 from nova_edge_bus.runtime import bus as bus_module
 from nova_edge_bus.runtime import outgoing
 from nova_edge_bus.runtime import store as store_module
@@ -136,7 +136,7 @@ class Adopter:
     def _is_wanted(self, path: str) -> bool:
         """Whether the journal holds something, and nothing was written to it of late."""
         try:
-            return not self._is_fresh(path) and journal_module.has_work(path)
+            return not self._is_fresh(path) and work.has_work(path)
         except (OSError, errors.JournalError) as error:
             LOG.warning("cannot look into journal %s: %s", path, error)
             return False
@@ -149,9 +149,40 @@ class Adopter:
         )
         return time.time() - written < self._settings.adoption_interval
 
+    def adopt(self, slot: slots.Slot, link: str | None = None) -> store_module.Store:
+        """Drain the journal of a slot that the caller has taken; from another thread.
+
+        It may be a copy of one whose process lives elsewhere, and keeps its epoch.
+
+        :param link: the endpoints to use in place of those that the entries are bound to
+        :raises JournalError: when it cannot be opened; the slot is given back then
+        """
+        store = store_module.Store(
+            slot, self._settings, self._loop.call_soon_threadsafe, take_epoch=False
+        )
+        try:
+            if link is not None:
+                store.wait(lambda journal: journal.outbox.bindings.rebind(link))
+            found = _Found(store, store.left_over(), store.undone())
+        except Exception:
+            store.close()
+            raise
+        begun = concurrency.native.threading.Event()
+
+        def begin() -> None:
+            self._take([found])
+            begun.set()
+
+        self._loop.call_soon_threadsafe(begin)
+        concurrency.wait(begun, store_module.OPEN_TIMEOUT)
+        return store
+
     def _begin(self, found: list[_Found]) -> None:
         self._searching = False
         self._search_at = concurrency.monotonic() + self._interval()
+        self._take(found)
+
+    def _take(self, found: list[_Found]) -> None:
         for store, left, undone in found:
             LOG.info("adopting journal %s outbox=%s", store.path, store.outbox_id.hex())
             shipping = []

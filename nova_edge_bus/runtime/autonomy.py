@@ -97,12 +97,16 @@ class Autonomy:
         self._takers_of = takers
 
         def forwarded(address: str, moved: list[forward.Moved]) -> None:
-            self.destination(address, takes_records=True).fall_behind(each.seq for each in moved)
-            for each in moved:
-                self.keeper.wrote(each.seq, each.entry.body)
+            self.forwarded(address, moved)
             self._store.call_soon(lambda: outgoing.forwarded(moved))
 
         self._auditor = auditor_module.Auditor(link, self._store, self.keeper, outgoing, forwarded)
+
+    def forwarded(self, address: str, moved: list[forward.Moved]) -> None:
+        """These were just appended to bring the centre forward; on the journal's thread."""
+        self.destination(address, takes_records=True).fall_behind(each.seq for each in moved)
+        for each in moved:
+            self.keeper.wrote(each.seq, each.entry.body)
 
     def destination(self, address: str, *, takes_records: bool = False) -> states.Destination:
         """The destination with this address; any thread may ask.

@@ -5,10 +5,13 @@ import functools
 import time
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
 
 import zmq
 
 from nova_edge_bus import concurrency
+from nova_edge_bus.autonomy import forward
 from nova_edge_bus.journal import dead
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.runtime import bus as bus_module
@@ -63,6 +66,7 @@ class Housekeeping:
             self._expire_at = now + EXPIRE_INTERVAL
             self._store.run(lambda journal: journal.outbox.expire(time.time()), self._expired)
             self._take_up()
+            self._store.submit(lambda journal: forward.bring(journal, self._note), self._forwarded)
 
     def _expired(self, ended: list[tuple[int, str]] | None, error: Exception | None) -> None:
         if error is not None:
@@ -99,6 +103,34 @@ class Housekeeping:
         self._store.call_soon(functools.partial(self._count, len(taken)))
         if len(taken) == dead.TAKEN_UP:
             self._take_up()
+
+    def _note(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is known here of the row that a message is about to change."""
+        for bus in self._buses():
+            if bus.autonomy is not None:
+                return bus.autonomy.keeper.known(message)
+        return forward.nothing_known(message)
+
+    def _forwarded(self, moved: list[forward.Moved] | None, error: Exception | None) -> None:
+        """On the journal's thread, as above."""
+        if error is not None:
+            LOG.warning_once_in(
+                REPEAT_WARNING,
+                "cannot bring forward the lost entries of journal %s: %s",
+                self._store.path,
+                error,
+            )
+        for each in moved or ():
+            LOG.info(
+                "outbox=%s seq=%s is brought forward by seq=%s",
+                self._store.outbox_id.hex(),
+                each.was,
+                each.seq,
+            )
+            bus = self._bus(each.entry.link)
+            if bus.autonomy is not None:
+                bus.autonomy.forwarded(each.entry.address, [each])
+            self._store.call_soon(functools.partial(bus.own.forwarded, [each]))
 
     def _count(self, requeued: int) -> None:
         self._figures.requeued += requeued

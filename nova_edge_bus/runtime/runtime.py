@@ -67,20 +67,20 @@ class Runtime:
             self._keeper = self._take_up_snapshot() if settings.is_autonomous else None
             self._undone = self._store.undone()
             self._left_over = self._store.left_over()
-            self._adopter = adoption.Adopter(settings, self.bus, self._loop)
+            self.adopter = adoption.Adopter(settings, self.bus, self._loop)
             self._reporter = reporting.Reporter(
                 self._store,
                 settings,
                 self.figures,
                 lambda: list(self._buses.values()),
-                self._adopter.paths,
+                self.adopter.paths,
             )
             on_failure.callback(self._reporter.close)
             self._begin()
             on_failure.pop_all()
 
     def _begin(self) -> None:
-        self._loop.register(self._adopter)
+        self._loop.register(self.adopter)
         self._loop.register(self._reporter)
         self._loop.register(
             housekeeping.Housekeeping(
@@ -183,7 +183,7 @@ class Runtime:
         self.call_soon(finish)
         if not concurrency.join(self._thread, STOP_TIMEOUT):
             LOG.error("the I/O thread did not end within %g s", STOP_TIMEOUT)
-        self._adopter.close()
+        self.adopter.close()
         self._reporter.close()
         if self._keeper is not None:
             self._store.wait(self._keeper.save)

@@ -13,6 +13,7 @@ from typing import TypeVar
 from nova_edge_bus import concurrency
 from nova_edge_bus import errors
 from nova_edge_bus import settings as settings_module
+from nova_edge_bus.autonomy import forward
 from nova_edge_bus.autonomy import notes
 from nova_edge_bus.journal import dead
 from nova_edge_bus.journal import entries
@@ -59,6 +60,8 @@ class Store:
     """A journal with its slot and its writer.
 
     :param call_soon: runs a function on the I/O thread
+    :param take_epoch: see :meth:`~nova_edge_bus.journal.journal.Journal.open`; without it, a
+        damaged journal is left where it is
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class Store:
         slot: slots.Slot,
         settings: settings_module.Settings,
         call_soon: Callable[[Callable[[], None]], None],
+        *,
+        take_epoch: bool = True,
     ) -> None:
         self._slot = slot
         self.call_soon = call_soon
@@ -73,7 +78,7 @@ class Store:
         self._lazy_count = 0
         self._lazy_since: float | None = None
         self._writer = writer.JournalWriter(
-            functools.partial(_open, slot.path, settings), on_error=_report
+            functools.partial(_open, slot.path, settings, take_epoch), on_error=_report
         )
         try:
             self.outbox_id, self.epoch, self.nonce = self.wait(
@@ -114,11 +119,13 @@ class Store:
         """What the outbox holds from before, by link; not for the I/O thread.
 
         Nobody waits for any of it any more, and it may be applied much later than it was written.
-        Dead letters that an operator wants shipped again are part of it.
+        Dead letters that an operator wants shipped again are part of it, and so is what brings
+        forward the receivers of records that an operator has said to be lost.
 
         :raises JournalError: when it cannot be read
         """
         self._take_up()
+        self.wait(lambda journal: forward.bring(journal, forward.nothing_known))
         self.wait(notes.write_on_left_over)
         return self.wait(_left_over)
 
@@ -233,13 +240,18 @@ class Store:
         self.run(apply, finish)
 
 
-def _open(path: Any, settings: settings_module.Settings) -> journal_module.Journal:
+def _open(
+    path: Any, settings: settings_module.Settings, take_epoch: bool
+) -> journal_module.Journal:
     open_journal = functools.partial(
         journal_module.Journal.open,
         path,
         max_bytes=settings.journal_max_bytes,
         retention=settings.journal_retention,
+        take_epoch=take_epoch,
     )
+    if not take_epoch:
+        return open_journal()
     try:
         return open_journal()
     except errors.JournalCorrupt as error:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from nova_edge_bus import errors
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal
+from nova_edge_bus.journal import work
 from tests.faults.history import Mark
 
 _SHOWN = 20
@@ -18,7 +19,7 @@ _SHOWN = 20
 
 def has_work(path: pathlib.Path) -> bool:
     """Whether a journal still has something to ship or to dispatch."""
-    return journal.has_work(path)
+    return work.has_work(path)
 
 
 def interrupted(path: pathlib.Path) -> set[Mark]:

@@ -22,7 +22,7 @@ from tests.unit.cli import example
 from tests.unit.cli import page
 
 Capture = pytest.CaptureFixture[str]
-COMMANDS = ("status", "outbox", "dead-letters", "verify")
+COMMANDS = ("status", "outbox", "dead-letters", "replay", "verify")
 
 
 @pytest.fixture
@@ -130,6 +130,16 @@ def test_the_json_of_dead_letters_has_the_keys_of_the_page(
             "journal",
             "seq",
         }
+
+
+def test_the_json_of_replay_has_the_keys_of_the_page(
+    folder: pathlib.Path, capsys: Capture
+) -> None:
+    whole = keys(capsys, "replay", "--dry-run", "--journal-dir", str(folder))
+    tables = page.tables()
+    assert set(whole) == set(tables["replay: an object"])
+    (journal,) = whole["journals"]
+    assert set(journal) == set(tables["replay: each of journals"])
 
 
 def test_the_json_of_verify_has_the_keys_of_the_page(

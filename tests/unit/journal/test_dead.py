@@ -12,6 +12,7 @@ from nova_edge_bus import errors
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal
 from nova_edge_bus.journal import reasons
+from nova_edge_bus.journal import work
 from tests.unit.journal import make
 
 
@@ -94,9 +95,9 @@ def test_what_is_asked_for_is_not_lost_by_a_restart(path: pathlib.Path) -> None:
     with make.opened(path) as it:
         make.append(it, make.entry())
         make.settle(it, (1, "dead", None))
-        assert not journal.has_work(path)
+        assert not work.has_work(path)
         ask(it, 1)
-    assert journal.has_work(path)
+    assert work.has_work(path)
     with make.opened(path) as it:
         ((was, _),) = take_up(it)
         assert was == 1

@@ -17,6 +17,7 @@ from nova_edge_bus.journal import database
 from nova_edge_bus.journal import journal
 from nova_edge_bus.journal import quarantine
 from nova_edge_bus.journal import schema
+from nova_edge_bus.journal import work
 from tests.unit.journal import make
 
 
@@ -343,15 +344,15 @@ def test_the_owner_waits_for_a_tool_only_so_long(
 
 def test_has_work(path: pathlib.Path) -> None:
     with pytest.raises(errors.JournalError):
-        journal.has_work(path)
+        work.has_work(path)
     path.touch()
-    assert not journal.has_work(path), "a crash at creation leaves an empty file"
+    assert not work.has_work(path), "a crash at creation leaves an empty file"
     with make.opened(path) as it:
-        assert not journal.has_work(path)
+        assert not work.has_work(path)
         make.append(it, make.entry())
-        assert journal.has_work(path)
+        assert work.has_work(path)
         make.settle(it, (1, "applied", None))
-        assert not journal.has_work(path)
+        assert not work.has_work(path)
 
 
 def test_the_version_is_written_where_a_tool_finds_it(path: pathlib.Path) -> None:
@@ -366,7 +367,7 @@ def test_a_received_command_is_work_until_it_is_dispatched(path: pathlib.Path) -
     with make.opened(path) as it:
         with it.transaction():
             it.inbox.accept_many([make.received(1)])
-        assert journal.has_work(path)
+        assert work.has_work(path)
         with it.transaction():
             it.inbox.mark_dispatched_many([(make.received(1).origin, 1)])
-        assert not journal.has_work(path)
+        assert not work.has_work(path)

@@ -11,6 +11,7 @@ from nova_edge_bus import errors
 from nova_edge_bus.journal import journal
 from nova_edge_bus.journal import migrations
 from nova_edge_bus.journal import schema
+from nova_edge_bus.journal import work
 from tests.unit.journal import make
 
 
@@ -129,7 +130,7 @@ def test_a_newer_journal_is_refused_and_left_alone(
     for use in (
         lambda: journal.Journal.open(old, max_bytes=make.QUOTA, retention=1),
         lambda: journal.Journal.attach(old, max_bytes=make.QUOTA, retention=1),
-        lambda: journal.has_work(old),
+        lambda: work.has_work(old),
     ):
         with pytest.raises(
             errors.JournalTooNew, match=f"has version 7, this package knows {schema.VERSION}"
@@ -144,4 +145,4 @@ def test_an_older_journal_waits_for_its_owner(
     monkeypatch.setattr(schema, "VERSION", 2)
     with pytest.raises(errors.JournalError, match="has version 1 of 2; it is migrated when"):
         journal.Journal.attach(old, max_bytes=make.QUOTA, retention=1)
-    assert journal.has_work(old)
+    assert work.has_work(old)
