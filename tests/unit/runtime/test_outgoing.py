@@ -24,6 +24,28 @@ from nova_edge_bus.runtime import store as store_module
 ADDRESS = "/nova/conductor"
 CONSUMER = messages.Consumer(b"consumer", 1, b"theinbox", "")
 
+SETTINGS = settings_module.Settings(
+    endpoints=("tcp://127.0.0.1:1",),
+    vhost="",
+    host="host",
+    service="service",
+    journal_dir="",
+    journal_max_bytes=8 << 20,
+    journal_retention=60,
+    link_timeout=5.0,
+    autonomy="off",
+    snapshot_max_bytes=1 << 20,
+    refuse_after=10.0,
+    write_behind=False,
+    consumer_grace=10.0,
+    notification_ttl=60,
+    compression="none",
+    linger=0.0,
+    adoption_interval=30.0,
+    listen="",
+    allow_insecure=False,
+)
+
 
 class _Links:
     """The links of one bus; what is transmitted is kept."""
@@ -55,27 +77,7 @@ def calls() -> "queue.Queue[Callable[[], None]]":
 def store(
     tmp_path: pathlib.Path, calls: "queue.Queue[Callable[[], None]]"
 ) -> Iterator[store_module.Store]:
-    settings = settings_module.Settings(
-        endpoints=("tcp://127.0.0.1:1",),
-        vhost="",
-        host="host",
-        service="service",
-        journal_dir=str(tmp_path),
-        journal_max_bytes=8 << 20,
-        journal_retention=60,
-        link_timeout=5.0,
-        autonomy="off",
-        snapshot_max_bytes=1 << 20,
-        refuse_after=10.0,
-        write_behind=False,
-        consumer_grace=10.0,
-        notification_ttl=60,
-        compression="none",
-        linger=0.0,
-        adoption_interval=30.0,
-        listen="",
-        allow_insecure=False,
-    )
+    settings = dataclasses.replace(SETTINGS, journal_dir=str(tmp_path))
     opened = store_module.Store(slots.take(tmp_path, "host", "service"), settings, calls.put)
     yield opened
     opened.close()
