@@ -15,11 +15,14 @@ from tests.unit.snapshot import centre as centres
 from tests.unit.snapshot import rows
 
 _WATCHED = (
-    ("instance_faults", "INSERT", "instance_uuid", "NEW.message", "1 = 1"),
-    ("instances", "UPDATE", "uuid", "NEW.display_name", "NEW.display_name <> OLD.display_name"),
-    ("instance_extra", "UPDATE", "instance_uuid", "'flavor'", "NEW.flavor <> OLD.flavor"),
+    ("instance_faults", "INSERT", "instance_uuid", "NEW.message"),
+    ("instances", "UPDATE", "uuid", "NEW.display_name"),
+    ("instance_extra", "UPDATE", "instance_uuid", "'flavor'"),
 )
-"""By table: what changes it, where the instance stands, what is told of the change, and when."""
+"""By table: what is done to it, where the instance stands, and what is told.
+
+A write that changes nothing is told as well, for it is an effect that came twice.
+"""
 
 
 def watch(database: str) -> None:
@@ -35,13 +38,11 @@ def _statements(dialect: str) -> list[str]:
     counted = "AUTO_INCREMENT" if dialect == "mysql" else "AUTOINCREMENT"
     number = f"number INTEGER PRIMARY KEY {counted}"
     made = [f"CREATE TABLE effects ({number}, instance VARCHAR(36), what VARCHAR(255))"]
-    for name, event, instance, what, changed in _WATCHED:
-        insert = f"INSERT INTO effects (instance, what) VALUES (NEW.{instance}, {what});"
-        head = f"CREATE TRIGGER effect_on_{name} AFTER {event} ON {name} FOR EACH ROW"
-        if dialect == "mysql":
-            made.append(f"{head} BEGIN IF {changed} THEN {insert} END IF; END")
-        else:
-            made.append(f"{head} WHEN {changed} BEGIN {insert} END")
+    for name, event, instance, what in _WATCHED:
+        made.append(
+            f"CREATE TRIGGER effect_on_{name} AFTER {event} ON {name} FOR EACH ROW BEGIN "
+            f"INSERT INTO effects (instance, what) VALUES (NEW.{instance}, {what}); END"
+        )
     return made
 
 

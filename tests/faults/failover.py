@@ -86,10 +86,11 @@ class Case:
 
 
 def _effects(entries: int) -> list[str]:
-    of_saves = ["flavor"]
+    """Saves, each in two parts, and faults take turns."""
+    told: list[str] = []
     for number in range(1, entries + 1):
-        of_saves.append(f"name {number}" if number % 2 else f"fault {number}")
-    return of_saves
+        told += ["flavor", f"name {number}"] if number % 2 else [f"fault {number}"]
+    return told
 
 
 class Scene:
