@@ -34,7 +34,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     add("--rate", type=float, help=f"reads and saves a second of the linked host ({plan.rate:g})")
     add("--seconds", type=float, help=f"to measure before and after ({plan.seconds:g})")
     add("--patience", type=float, help=f"seconds to wait for the drain ({plan.patience:g})")
-    add("--at-once", default="8,0", metavar="N,...", help="backlog_at_once of each run (8,0)")
+    add("--at-once", default="4,0", metavar="N,...", help="backlog_at_once of each run (4,0)")
     add("--backend", choices=["mariadb", "sqlite"], default="mariadb", help="nova's database")
     add("--directory", type=pathlib.Path, default=pathlib.Path("/var/tmp"), help="on a disk")
     add("--json", type=pathlib.Path, metavar="FILE", help="write the results there as well")

@@ -77,7 +77,7 @@ _edge_bus_opts = [
     ),
     cfg.IntOpt(
         "backlog_at_once",
-        default=8,
+        default=4,
         min=0,
         help="How many entries from before the end of a cut this process works on at a time, "
         "of all senders together; each worker of a service counts by itself. What is sent now "
