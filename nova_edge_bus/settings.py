@@ -38,7 +38,7 @@ class Settings:
     listen: str
     allow_insecure: bool
     contracts: tuple[tuple[str, Contract], ...] = ()
-    backlog_at_once: int = 4
+    backlog_at_once: int = 0
     curve_dir: str = "/etc/nova/edge-bus"
     curve_key_file: str = "peer.key"
     curve_server_keys: tuple[str, ...] = ()

@@ -38,7 +38,15 @@ def test_it_is_installed_where_nova_is(make_machine: MakeMachine) -> None:
     assert machine.events("setup_develop") == ["nova-edge-bus into /opt/stack/nova.venv"]
 
 
-@pytest.mark.parametrize("between", [(), ("resource",), ("unstack",), ("unstack", "resource")])
+@pytest.mark.parametrize(
+    "between",
+    [
+        (),
+        pytest.param(("resource",), marks=pytest.mark.soak),
+        pytest.param(("unstack",), marks=pytest.mark.soak),
+        ("unstack", "resource"),
+    ],
+)
 def test_a_further_stack_in_the_same_shell_ends_the_same(
     machine: Machine, between: tuple[str, ...]
 ) -> None:

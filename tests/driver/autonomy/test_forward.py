@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from nova import objects
 
+from nova_edge_bus.cell import databases
 from nova_edge_bus.cell import sync
 from nova_edge_bus.journal import schema
 from nova_edge_bus.runtime import auditor
@@ -26,9 +27,14 @@ from tests.unit.snapshot import rows
 
 
 @pytest.fixture(autouse=True)
-def _inbox(centre: centres.Centre) -> None:
-    """The centre's database has the tables of the bus."""
+def _inbox(centre: centres.Centre, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The centre's database has the tables of the bus, and is the only one of this process.
+
+    Other tests have left engines behind, of databases that are gone.
+    """
     sync.sync(centre.url)
+    engine = centre._connection.writer.get_engine()
+    monkeypatch.setattr(databases, "engines", lambda: [engine])
 
 
 @pytest.fixture
