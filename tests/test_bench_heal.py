@@ -15,6 +15,7 @@ PLAN = healing.Plan(edges=1, entries=4)
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_a_quick_run_measures_everything_and_loses_nothing(tmp_path: pathlib.Path) -> None:
     json_file = tmp_path / "heal.json"
     command = [sys.executable, "-m", "bench", "heal", "--quick", "--backend", "sqlite"]

@@ -47,11 +47,11 @@ def _in_doubt(*failures: Failure, **more: int) -> list[Case]:
     return [Case(failure, step, **more) for failure, step in itertools.product(failures, named)]
 
 
-ONE_FAILURE = [failure for failure in Failure if failure is not Failure.CONDUCTOR_GONE_IN_CUT]
+OTHERS = [failure for failure in Failure if failure is not Failure.CONDUCTOR_KILLED]
 AMID_A_GROUP = _in_doubt(*Failure, entries=GROUP, trapped=11)
 EVERY_RUN = [
-    *_each(*ONE_FAILURE),
-    *_in_doubt(Failure.CONDUCTOR_GONE_IN_CUT),
+    *_each(Failure.CONDUCTOR_KILLED),
+    *_in_doubt(*OTHERS),
     *(case for case in AMID_A_GROUP if case.step.name == "dispatched"),
 ]
 ALL = [*_each(*Failure), *AMID_A_GROUP]
