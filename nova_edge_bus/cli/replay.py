@@ -4,6 +4,7 @@
 import argparse
 import contextlib
 import dataclasses
+import signal
 import sys
 import time
 import urllib.parse
@@ -134,6 +135,8 @@ def run(args: argparse.Namespace) -> int:
         _print(args, plans)
         return 0
     status = 0
+    # A shell starts what it puts into the background with the signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         try:
             for plan in plans:
