@@ -55,8 +55,8 @@ def read_latest(connection: sqlalchemy.Connection, outbox: str, stream: str) -> 
 class Remembered:
     """The floors that were in the databases when an outbox was first heard of in its epoch.
 
-    That is enough: who owns an outbox ships nothing below its own floor. Only an older copy of
-    it does, and that has an epoch of its own.
+    Who owns an outbox ships nothing below its own floor; an older copy does, under an epoch of
+    its own. A copy that is replayed keeps the epoch: it meets :func:`read_latest` at its commit.
     """
 
     def __init__(self) -> None:
