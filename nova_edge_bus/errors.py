@@ -46,6 +46,14 @@ class JournalLocked(JournalError):
     """Another live process owns the journal."""
 
 
+class JournalFenced(JournalError):
+    """The journal's process has opened it again since it was copied; the copy is not taken."""
+
+
+class NotLinked(EdgeBusError):
+    """No endpoint is linked, and so nothing can be shipped."""
+
+
 class CellDatabaseError(EdgeBusError):
     """The database of a nova cell cannot be reached, or its tables cannot be used."""
 

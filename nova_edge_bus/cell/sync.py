@@ -3,6 +3,7 @@
 
 import contextlib
 import pathlib
+import threading
 from collections.abc import Iterator
 
 import sqlalchemy
@@ -17,6 +18,8 @@ from nova_edge_bus import errors
 
 VERSION_TABLE = "edge_bus_version"
 _SCRIPTS = str(pathlib.Path(__file__).with_name("migrations"))
+_ALEMBIC = threading.Lock()
+"""A process has one environment of alembic's, whatever threads there are."""
 
 
 def pending(url: str) -> list[str]:
@@ -40,7 +43,8 @@ def sync(url: str) -> list[str]:
     with _opened(url) as connection:
         steps = _pending(connection)
         configuration.attributes["connection"] = connection
-        command.upgrade(configuration, "head")
+        with _ALEMBIC:
+            command.upgrade(configuration, "head")
     return steps
 
 

@@ -42,6 +42,17 @@ _HOST_ARGUMENTS: dict[str, int] = {
 
 _GROUPED_BY_HOST = frozenset({"Service", "ComputeNode"})
 _NO_OVERRIDES: Mapping[str, Contract] = types.MappingProxyType({})
+_OBJECT_ACTIONS = frozenset(
+    {"object_action", "object_class_action_versions", "object_backport_versions"}
+)
+
+
+def acts_on_objects(message: Mapping[str, Any]) -> bool:
+    """Tell whether a message is carried out with the database alone.
+
+    Nobody calls another service on behalf of the user for it, so the user's token is not needed.
+    """
+    return message.get("method") in _OBJECT_ACTIONS
 
 
 def classify(

@@ -22,6 +22,7 @@ from nova_edge_bus.journal import reading
 from nova_edge_bus.journal import schema
 from nova_edge_bus.journal import selecting
 from nova_edge_bus.journal import statements
+from nova_edge_bus.journal import wal
 
 PAGE = 200
 """Rows whose bodies are read in one transaction."""
@@ -65,6 +66,7 @@ def findings(reader: reading.Reader, progress: Progress = lambda _: None) -> Ite
     :param progress: is told, now and then, how many entries have been looked at
     :raises JournalError: when the journal cannot be read to its end
     """
+    yield from _wal(reader)
     damaged = list(_integrity(reader))
     yield from damaged
     if damaged:
@@ -75,6 +77,16 @@ def findings(reader: reading.Reader, progress: Progress = lambda _: None) -> Ite
     yield from _entries(reader, progress)
     yield from _inbox(reader)
     yield from _snapshot(reader)
+
+
+def _wal(reader: reading.Reader) -> Iterator[Finding]:
+    try:
+        found = wal.damage(reader.path)
+        # A live process may have written while it was read; damage stays where it is.
+        if found is not None and wal.damage(reader.path) == found:
+            yield Finding("wal", "WAL", str(found))
+    except OSError as error:
+        yield Finding("wal", "WAL", f"cannot be read: {error}")
 
 
 def _integrity(reader: reading.Reader) -> Iterator[Finding]:
@@ -167,9 +179,7 @@ def _inbox(reader: reading.Reader) -> Iterator[Finding]:
     query = select(schema.inbox).order_by(_i.number).limit(PAGE)
     while rows := reader.rows(query.where(_i.number > after)):
         for row in rows:
-            received = entries.Received(
-                row.origin, row.seq, row.epoch, row.address, row.group, row.body, row.received_at
-            )
+            received = inbox.received_of(row)
             is_done = row.state == int(entries.InboxState.DONE)
             if not is_done and inbox.checksum(received) != row.checksum:
                 place = f"command {row.seq} of {row.origin.hex()}"

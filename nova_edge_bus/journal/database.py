@@ -145,6 +145,7 @@ class Database:
         self.read_only = read_only
         self._pid = os.getpid()
         self._seen_version: int | None = None
+        self._is_wal_in_doubt = False
         with self.translated():
             self._engine = sqlalchemy.create_engine(
                 "sqlite://",
@@ -218,11 +219,13 @@ class Database:
         self.pragma("synchronous = FULL")
 
     def check(self) -> None:
-        """Have SQLite look at every page.
+        """Have SQLite look at every page, and whether tables and indexes say the same.
+
+        Where they do not, entries would be passed over, or taken for what they are not.
 
         :raises JournalCorrupt: when it finds damage
         """
-        findings = self.pragma_rows("quick_check(3)")
+        findings = self.pragma_rows("integrity_check(3)")
         if findings != [("ok",)]:
             text = "; ".join(str(row[0]) for row in findings)
             raise errors.JournalCorrupt(_corrupt(self.path, text))
@@ -248,6 +251,8 @@ class Database:
         :raises JournalError: in a process that got the journal by a fork
         """
         self._check_process()
+        if self._is_wal_in_doubt:
+            self._is_wal_in_doubt = not self.empty_wal()
         self._driver.execute("BEGIN" if self.read_only else "BEGIN IMMEDIATE")
         try:
             version = int(self.pragma("data_version"))
@@ -261,15 +266,34 @@ class Database:
     def commit(self) -> None:
         """Commit; when that fails nothing of the transaction remains.
 
+        A sync that has failed says nothing of what is on the disk, and a later one that succeeds
+        does not either. What could not be synced lies in the WAL all the same, and whoever opens
+        the file after a crash would take it for committed. SQLite writes the next commit over it;
+        here the WAL is emptied before there is one, so that no frame of it is left behind that.
+
         :raises JournalError: when an error has ended the transaction before
         """
         if not self._driver.in_transaction:
             raise errors.JournalError(f"a transaction of journal {self.path} ended by an error")
         try:
             self._driver.commit()
-        except BaseException:
+        except BaseException as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+                self._is_wal_in_doubt = True
             self.rollback()
             raise
+
+    def empty_wal(self) -> bool:
+        """Move what is in the WAL to its place and cut the file to nothing.
+
+        :returns: whether that was done; not while another process reads, which nobody waits for
+        """
+        self.pragma("busy_timeout = 0")
+        try:
+            busy, *_ = self.pragma_rows("wal_checkpoint(TRUNCATE)")[0]
+        finally:
+            self.pragma(f"busy_timeout = {int(BUSY_SECONDS * 1000)}")
+        return not busy
 
     def rollback(self) -> None:
         """Undo the transaction; some errors have SQLite do so before."""

@@ -111,6 +111,7 @@ class Received:
     :param origin: the sender's outbox id
     :param epoch: the epoch that the sender shipped it under
     :param received_at: wall clock, seconds
+    :param identity: whom the endpoint took the sender for, empty where nothing is authenticated
     """
 
     origin: bytes
@@ -120,6 +121,7 @@ class Received:
     group: str
     body: bytes
     received_at: float
+    identity: str = ""
 
 
 class Usage(typing.NamedTuple):

@@ -44,7 +44,4 @@ class Housekeeping:
         self._quota.checkpointed()
         busy, in_wal, done = self._db.pragma_rows("wal_checkpoint(PASSIVE)")[0]
         if not busy and in_wal == done and self._quota.wal_size() > self._quota.wal_bytes:
-            # Would wait for readers otherwise, and with it everybody who appends.
-            self._db.pragma("busy_timeout = 0")
-            self._db.pragma("wal_checkpoint(TRUNCATE)")
-            self._db.pragma(f"busy_timeout = {int(database.BUSY_SECONDS * 1000)}")
+            self._db.empty_wal()

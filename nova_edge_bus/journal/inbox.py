@@ -36,6 +36,7 @@ _INSERTED = (
     "checksum",
     "state",
     "body",
+    "identity",
 )
 _INSERT = database.compiled(
     _table.insert().values({name: bindparam(name) for name in _INSERTED}), *_INSERTED
@@ -98,11 +99,15 @@ _SET_FLOOR = _new_floor.on_conflict_do_update(
 def checksum(received: entries.Received) -> int:
     """Return the checksum of a command; SQLite has none of its own."""
     head = f"{received.seq} {received.address} {received.group}"
+    if received.identity:
+        # Rows from before there were identities keep the checksums that they have.
+        head += f" {received.identity}"
     return zlib.crc32(received.body, zlib.crc32(head.encode()))
 
 
 def _cost(received: entries.Received) -> int:
-    texts = len(received.address.encode()) + len(received.group.encode())
+    named = (received.address, received.group, received.identity)
+    texts = sum(len(text.encode()) for text in named)
     return quota.cost(len(received.body), texts)
 
 
@@ -157,6 +162,7 @@ class Inbox:
                     checksum(one),
                     int(_State.ACCEPTED),
                     one.body,
+                    one.identity,
                 )
             )
         if rows and self._quota.room(self._quota.inbox_limit, costs) < 0:
@@ -215,7 +221,7 @@ class Inbox:
         sound: list[entries.Received] = []
         damaged: list[tuple[bytes, int]] = []
         for row in self._in_state(_State.ACCEPTED, limit):
-            one = _received(row)
+            one = received_of(row)
             if checksum(one) == row.checksum:
                 sound.append(one)
             else:
@@ -231,7 +237,7 @@ class Inbox:
         Right after an open these are what a crash cut short: whether they took effect is not
         known here, and they are not dispatched again.
         """
-        return [_received(row) for row in self._in_state(_State.DISPATCHED, limit)]
+        return [received_of(row) for row in self._in_state(_State.DISPATCHED, limit)]
 
     def _in_state(self, state: entries.InboxState, limit: int) -> list[Any]:
         return list(self._db.run(_IN_STATE, {"now": int(state), "most": limit}).all())
@@ -272,7 +278,15 @@ class Inbox:
         self._db.run(_FORGET, {"origin": origin, "address": address, "floor": floor})
 
 
-def _received(row: Any) -> entries.Received:
+def received_of(row: Any) -> entries.Received:
+    """The command in a row of the table."""
     return entries.Received(
-        row.origin, row.seq, row.epoch, row.address, row.group, row.body, row.received_at
+        row.origin,
+        row.seq,
+        row.epoch,
+        row.address,
+        row.group,
+        row.body,
+        row.received_at,
+        row.identity,
     )

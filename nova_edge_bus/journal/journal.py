@@ -20,6 +20,7 @@ from nova_edge_bus import errors
 from nova_edge_bus.journal import counters
 from nova_edge_bus.journal import database
 from nova_edge_bus.journal import entries
+from nova_edge_bus.journal import holdings
 from nova_edge_bus.journal import housekeeping
 from nova_edge_bus.journal import inbox
 from nova_edge_bus.journal import kept
@@ -27,6 +28,7 @@ from nova_edge_bus.journal import migrations
 from nova_edge_bus.journal import outbox
 from nova_edge_bus.journal import quota
 from nova_edge_bus.journal import schema
+from nova_edge_bus.journal import wal
 
 LOG = concurrency.NativeLogger(__name__)
 
@@ -63,6 +65,7 @@ class Journal:
         self.outbox = outbox.Outbox(db, self._quota, self._counts, clock)
         self.inbox = inbox.Inbox(db, self._quota, self._counts)
         self.kept = kept.Kept(db, self._quota)
+        self.holdings = holdings.Holdings(db)
         self._housekeeping = housekeeping.Housekeeping(db, self._quota, self.outbox.settled)
         self._reversals: list[Callable[[], None]] = []
         # Whether what the outbox keeps in memory is what the file holds.
@@ -106,6 +109,7 @@ class Journal:
             database.create_file(name)
         except OSError as error:
             raise errors.JournalError(f"cannot create journal {name}: {error}") from error
+        _look_at_wal(name)
         with cls._opened(name, False, max_bytes, retention, clock) as journal:
             journal._db.set_up()
             journal._quota.apply()
@@ -199,7 +203,9 @@ class Journal:
             else:
                 self._db.run(table.update().values(epoch=self.epoch, nonce=self.nonce))
                 self.outbox.skip_ahead()
-        self._db.pragma("wal_checkpoint(FULL)")
+        if not self._db.empty_wal():
+            # Another process reads; what is in the WAL can be moved all the same.
+            self._db.pragma("wal_checkpoint(FULL)")
 
     def _read_identity(self) -> None:
         row = self._db.run(select(schema.identity)).first()
@@ -367,3 +373,20 @@ class Journal:
         if self._db.in_transaction:
             self.rollback()
         self._db.close()
+
+
+def _look_at_wal(path: str) -> None:
+    """Say what SQLite will pass over in silence, and keep it for whoever looks into it."""
+    found = None
+    try:
+        found = wal.damage(path)
+        if found is None:
+            return
+        kept = f"a copy is kept as {wal.keep_copy(path)}"
+    except OSError as error:
+        LOG.warning("cannot look at or copy the WAL of journal %s: %s", path, error)
+        if found is None:
+            return
+        kept = "no copy could be kept"
+    tell = LOG.warning if found.may_be_a_crash else LOG.error
+    tell("journal %s: %s; %s", path, found, kept)

@@ -25,7 +25,11 @@ def _count_forwarded(connection: sqlalchemy.Connection) -> None:
     connection.execute(schema.counters.insert(), {"name": "forwarded", "value": 0})
 
 
-STEPS: dict[int, Step] = {2: _add_snapshot, 3: _count_forwarded}
+def _name_writers(connection: sqlalchemy.Connection) -> None:
+    connection.exec_driver_sql("ALTER TABLE inbox ADD COLUMN identity TEXT DEFAULT '' NOT NULL")
+
+
+STEPS: dict[int, Step] = {2: _add_snapshot, 3: _count_forwarded, 4: _name_writers}
 """The step that leads *to* a version, for each version after the first."""
 
 

@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
@@ -113,8 +114,9 @@ class Outbox:
         of entries that it has forgotten, and they would be taken for those.
         """
         least = int((self._clock() - NUMBERS_SINCE) * 1000)
-        if 1 < self._next_seq < least:
+        if self._next_seq < least:
             self._db.run(statements.SKIP, {"to": least - 1})
+            self._db.run(statements.SKIP_UNUSED, {"to": least - 1})
             self._next_seq = least
         self.first_seq = self._next_seq
 
@@ -345,12 +347,14 @@ class Outbox:
             for number, count, first, last, size in self._db.run(statements.STREAMS)
         ]
 
-    def record_groups(self) -> list[tuple[str, str, int, str]]:
-        """Return link, address, seq and group of each pending record, in seq order."""
-        return [
-            (*self.bindings.name(stream), seq, group)
-            for stream, seq, group in self._db.run(statements.RECORD_GROUPS)
-        ]
+    def record_groups(self) -> Iterator[tuple[str, str, int, str]]:
+        """Yield link, address, seq and group of each pending record, in seq order.
+
+        A group has one object for its name, however many records it has.
+        """
+        names: dict[str, str] = {}
+        for stream, seq, group in self._db.run(statements.RECORD_GROUPS):
+            yield (*self.bindings.name(stream), seq, names.setdefault(group, group))
 
     def records(self, after: int, limit: int) -> list[tuple[int, bool, bytes]]:
         """Return ``(seq, is pending, body)`` of records, pending or applied, in seq order."""

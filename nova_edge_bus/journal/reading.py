@@ -211,6 +211,18 @@ class Reader:
             statuses, streams, int(waiting), pages * database.PAGE_SIZE, self._on_disk()
         )
 
+    def counters(self) -> dict[str, int]:
+        """What has become of the journal's entries since it was made, by ``schema.COUNTERS``.
+
+        :raises JournalError: when the journal cannot be read
+        """
+        with self._transaction():
+            counters = schema.counters.c
+            return {
+                name: int(value)
+                for name, value in self._db.run(select(counters.name, counters.value))
+            }
+
     def _on_disk(self) -> int:
         return database.files_size(self.path)
 

@@ -13,7 +13,7 @@ from sqlalchemy import MetaData
 from sqlalchemy import Table
 from sqlalchemy import Text
 
-VERSION = 3
+VERSION = 4
 APPLICATION_ID = 0x4E454A31
 """Marks the file as a journal of this package ("NEJ1") for ``file(1)`` and for ourselves."""
 
@@ -124,6 +124,8 @@ inbox = Table(
     Column("checksum", Integer, nullable=False),
     Column("state", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    # Where a migrated journal has it as well.
+    Column("identity", Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 

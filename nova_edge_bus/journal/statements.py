@@ -140,6 +140,11 @@ NOTIFICATION_BYTES = select(func.coalesce(func.sum(_c.size), 0)).where(
 )
 LAST_SEQ = sqlalchemy.text("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")
 SKIP = sqlalchemy.text("UPDATE sqlite_sequence SET seq = :to WHERE name = 'outbox'")
+# SQLite makes the row with a table's first row.
+SKIP_UNUSED = sqlalchemy.text(
+    "INSERT INTO sqlite_sequence (name, seq) SELECT 'outbox', :to "
+    "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'outbox')"
+)
 REBIND = (
     _table.update()
     .where(_c.stream == bindparam("from"), schema.PENDING)

@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from nova_edge_bus.journal import database
+from nova_edge_bus.journal import slots
 
 VERSION = 1
 INTERVAL = 10.0
@@ -21,6 +22,8 @@ INTERVAL = 10.0
 STALE_SECONDS = 3 * INTERVAL
 """The age from which on a record says nothing of the present."""
 _ENDING = ".status"
+RUNNING = "running"
+"""What ``state`` says while the process lives."""
 
 
 def path_of(journal: str) -> str:
@@ -61,6 +64,20 @@ def pid_namespace() -> str:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
+
+
+def owner(journal: str, record: dict[str, Any] | None) -> tuple[int | None, bool]:
+    """Return the pid that holds the slot of a journal, and whether *record* is of now and of it.
+
+    Of a process in another container only its record tells.
+    """
+    pid = slots.holder(journal)
+    if record is None or record["state"] != RUNNING:
+        return pid, False
+    is_fresh = age(record) < STALE_SECONDS
+    if pid is None and is_fresh and record["pid_namespace"] != pid_namespace():
+        pid = int(record["pid"])
+    return pid, is_fresh and record["pid"] == pid
 
 
 def age(record: dict[str, Any]) -> float:

@@ -2,6 +2,7 @@
 """Whether a journal, which may be a live process's, holds anything unfinished."""
 
 import os
+from typing import Any
 
 from sqlalchemy import select
 
@@ -32,6 +33,15 @@ def has_work(path: str | os.PathLike[str]) -> bool:
     :raises JournalTooNew: when a newer version of this package wrote it
     :raises JournalError: when there is no journal
     """
+    return _has_any(path, *_ANY_WORK)
+
+
+def has_pending(path: str | os.PathLike[str]) -> bool:
+    """Tell the same of entries that are not settled alone."""
+    return _has_any(path, _ANY_PENDING)
+
+
+def _has_any(path: str | os.PathLike[str], *queries: Any) -> bool:
     db = database.Database(os.fspath(path), read_only=True)
     try:
         with db.translated():
@@ -40,6 +50,6 @@ def has_work(path: str | os.PathLike[str]) -> bool:
                 raise migrations.too_new(db.path, version)
             if version < schema.VERSION:
                 return version > 0
-            return any(db.run(query).first() is not None for query in _ANY_WORK)
+            return any(db.run(query).first() is not None for query in queries)
     finally:
         db.close()

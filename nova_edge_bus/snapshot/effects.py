@@ -68,16 +68,19 @@ _KEYED = ("metadata", "system_metadata")
 """Fields of an instance that a save replaces as a whole, though their keys change one by one."""
 
 
-def before(call: calls.Call, known: Entities, seq: int) -> dict[str, Any]:
+def before(
+    call: calls.Call, known: Entities, seq: int, parted: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return what a write finds: the host of its instance, and the keyed fields it replaces.
 
     :param seq: the write's own, where it has one already
+    :param parted: the hosts of instances that are known no more
     """
-    uuid = _instance_of(call)
-    entity = known.get("Instance", str(uuid)) if uuid else None
+    uuid = str(_instance_of(call) or "")
+    entity = known.get("Instance", uuid) if uuid else None
     view = {} if entity is None else entity.view_before(seq)
     if "host" not in view:
-        return {}
+        return {"instance_host": parted[uuid]} if uuid in parted else {}
     found: dict[str, Any] = {"instance_host": view["host"]}
     if call.name == "Instance" and call.method == "save":
         changed = primitives.changed(call.target or {})

@@ -31,12 +31,15 @@ _NO_SUCH_ROW = {
     "Service": "ServiceNotFound",
 }
 """The exceptions that prove that a row is deleted."""
+_MOST_PARTED = 4096
 
 
 class Knowledge:
     """Objects, covers, facts, and the versions and usual fields of objects.
 
-    ``tick`` counts what has happened; ``changed_at`` has the last tick of each kind.
+    ``tick`` counts what has happened; ``changed_at`` has the last tick of each kind. ``parted``
+    has the hosts on which instances were when a refusal made them unknown, by their uuids: what is
+    still written to them was meant for an instance there.
     """
 
     def __init__(self) -> None:
@@ -53,6 +56,7 @@ class Knowledge:
         self.kept_writes: set[int] = set()
         self.dirty_meta = False
         self.downgraded = False
+        self.parted: dict[str, Any] = {}
         self._outdated = 0
 
     @property
@@ -182,7 +186,17 @@ class Knowledge:
             else:
                 self._applied(entity, write, _updates_in(reply) if number == 0 else {})
 
+    def part(self, entity: Entity) -> None:
+        """Remember where an instance was that is about to be forgotten, of the latest few."""
+        if entity.kind != "Instance" or "host" not in entity.central:
+            return
+        self.parted.pop(entity.key, None)
+        self.parted[entity.key] = entity.central["host"]
+        if len(self.parted) > _MOST_PARTED:
+            del self.parted[next(iter(self.parted))]
+
     def _refused(self, entity: Entity, failure: str) -> None:
+        self.part(entity)
         if failure == _NO_SUCH_ROW.get(entity.kind):
             self.gone(entity)
         else:

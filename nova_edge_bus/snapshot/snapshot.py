@@ -135,12 +135,14 @@ class Snapshot:
         """Return what is known of the row that a write is about to change.
 
         For whoever applies the write much later: ``instance_host``, the host of the instance, if
-        that is known, and ``base``, the fields of it whose values are sets of keys.
+        that is known or was until a write was refused, and ``base``, the fields of it whose values
+        are sets of keys.
 
         :param seq: the write's own, when it is in the journal already
         """
         call = calls.parse(message)
-        return {} if call is None else effects.before(call, self._known.entities, seq)
+        known = self._known
+        return {} if call is None else effects.before(call, known.entities, seq, known.parted)
 
     def retract(self, seq: int) -> None:
         """Take note that a write of ours is not in the journal after all, or not any more."""
@@ -242,8 +244,11 @@ class Snapshot:
         """Forget everything but our unsettled writes."""
         self._lost_rows.update(key for key, _ in rows.dump(self._known))
         before = self._known
+        for instance in before.entities.of("Instance"):
+            before.part(instance)
         self._lives += 1
         self._known = Knowledge()
+        self._known.parted = before.parted
         self._known.tick = before.tick
         self._known.kept_writes = before.kept_writes
         self._known.dirty_writes = before.dirty_writes

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import pathlib
 
@@ -117,3 +118,10 @@ def test_no_password_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().err
     assert "s3cret" not in said
     assert "127.0.0.1" in said
+
+
+def test_threads_can_do_it_at_the_same_time(tmp_path: pathlib.Path) -> None:
+    urls = [f"sqlite:///{tmp_path}/cell-{number}.sqlite" for number in range(16)]
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(sync.sync, urls))
+    assert not any(map(sync.pending, urls))

@@ -95,13 +95,14 @@ def test_an_epoch_survives_the_loss_of_the_wal(path: pathlib.Path, tmp_path: pat
             assert restored.nonce != it.nonce
 
 
+@pytest.mark.parametrize("before", [0, 1], ids=["unused", "used"])
 def test_a_journal_put_back_from_a_copy_uses_no_seq_again(
-    path: pathlib.Path, tmp_path: pathlib.Path
+    path: pathlib.Path, tmp_path: pathlib.Path, before: int
 ) -> None:
     clock = make.Clock(1_800_000_000.0)
     copy = tmp_path / "copy.db"
     with make.opened(path, clock=clock) as it:
-        make.append(it, make.entry())
+        make.append(it, *[make.entry()] * before)
         it.checkpoint()
         copy.write_bytes(path.read_bytes())
         used = set(make.append(it, *[make.entry()] * 10))
@@ -115,9 +116,9 @@ def test_a_journal_put_back_from_a_copy_uses_no_seq_again(
         with make.opened(copy, clock=clock) as _:
             pass
         again = set(make.append(restored, *[make.entry()] * 10))
-        assert make.pending(restored) == [1, *sorted(again)]
+        assert make.pending(restored) == [*range(1, before + 1), *sorted(again)]
     assert not used & again
-    assert appended == 21
+    assert appended == before + 20
 
 
 def test_a_path_may_hold_any_character(tmp_path: pathlib.Path) -> None:

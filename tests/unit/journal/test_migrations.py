@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy
 
 from nova_edge_bus import errors
+from nova_edge_bus.journal import inbox
 from nova_edge_bus.journal import journal
 from nova_edge_bus.journal import migrations
 from nova_edge_bus.journal import schema
@@ -50,6 +51,7 @@ def old(path: pathlib.Path) -> pathlib.Path:
     with sqlite3.connect(path) as connection:
         connection.execute("DROP TABLE snapshot")
         connection.execute("DELETE FROM counters WHERE name = 'forwarded'")
+        connection.execute("ALTER TABLE inbox DROP COLUMN identity")
     return path
 
 
@@ -69,6 +71,26 @@ def test_version_3_counts_what_was_forwarded(old: pathlib.Path) -> None:
         with it.transaction():
             it.outbox.history.retire([1], 1.0)
         assert make.counters(it)["forwarded"] == 1
+
+
+def test_version_4_knows_who_sent_a_command(old: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    with sqlite3.connect(old) as connection:
+        connection.execute(
+            'INSERT INTO inbox (origin, seq, epoch, address, "group", received_at, checksum, '
+            "state, body) VALUES (?, 5, 1, 'a', 'g', 1.0, ?, 2, ?)",
+            (b"origin-1", inbox.checksum(make.received(5, address="a", group="g")), b"some body"),
+        )
+    with make.opened(old) as it:
+        with it.transaction():
+            it.inbox.accept_many([make.received(6, identity="compute:edge-7")])
+        with it.transaction():
+            assert [(row.seq, row.identity) for row in it.inbox.undone()] == [
+                (5, ""),
+                (6, "compute:edge-7"),
+            ]
+    with make.opened(tmp_path / "new.db"):
+        pass
+    assert columns(old, "inbox") == columns(tmp_path / "new.db", "inbox")
 
 
 def test_a_new_journal_is_of_this_version(path: pathlib.Path) -> None:

@@ -108,7 +108,7 @@ def test_record_groups(it: journal.Journal) -> None:
     )
     make.settle(it, (4, "applied", None))
     with it.transaction():
-        assert it.outbox.record_groups() == [
+        assert list(it.outbox.record_groups()) == [
             (make.LINK, "conductor", 1, "a"),
             ("tcp://b:1", "scheduler", 3, "c"),
         ]

@@ -317,3 +317,32 @@ def test_a_write_is_noted_with_the_host_of_its_instance(centre: Centre, edge: Ed
         end_of_ports = edge.messages[-1]
     for message in (save, end_of_ports):
         assert edge.snapshot.before(message) == {"instance_host": HOST}
+
+
+@pytest.mark.parametrize("failure", ["Fenced", "UnexpectedTaskStateError", "InstanceNotFound"])
+def test_a_write_after_a_refused_one_is_noted_with_the_host_too(
+    centre: Centre, edge: Edge, failure: str
+) -> None:
+    uuid = rows.instance(centre).uuid
+    with over(edge):
+        startup(edge)
+        edge.linked = False
+        instance = by_uuid(edge, uuid)
+        instance.power_state = 4
+        instance.save()
+        edge.snapshot.settled(*edge.snapshot.unsettled(), None, {"class": failure})
+    assert edge.snapshot.before(edge.messages[-1]) == {"instance_host": HOST}
+
+
+def test_a_write_is_noted_with_the_host_after_all_was_forgotten(
+    centre: Centre, edge: Edge
+) -> None:
+    uuid = rows.instance(centre).uuid
+    with over(edge):
+        startup(edge)
+        edge.linked = False
+        instance = by_uuid(edge, uuid)
+        edge.snapshot.forget()
+        instance.power_state = 4
+        instance.save()
+    assert edge.snapshot.before(edge.messages[-1]) == {"instance_host": HOST}
