@@ -25,3 +25,9 @@ def refusal(item: origins.Inbound, code: int, text: str) -> messages.Refuse:
     """A delivery is not taken: it stays the sender's."""
     kind = int(item.kind or 0)
     return messages.Refuse(item.reply_to, item.origin, kind, [item.number], code, text)
+
+
+def no_grant(message: messages.Want, patience: float) -> messages.Grant:
+    """Nothing of this backlog may come, nor need the sender ask for so many seconds."""
+    to, outbox = message.reply_to or b"", message.outbox or b""
+    return messages.Grant(to, None, outbox, message.address, 0, round(1000 * patience))

@@ -44,10 +44,6 @@ class Backlog:
             self._by_address.setdefault(stream.address, {})[(calls, key)] = stream
         return stream
 
-    def known(self, key: str) -> streams.Stream | None:
-        """The stream of entries with this key, if there is one."""
-        return self._streams.get((False, key))
-
     def entry_streams(self) -> list[streams.Stream]:
         """All streams of entries."""
         return [stream for stream in self._streams.values() if not stream.calls]
@@ -162,7 +158,9 @@ class Backlog:
     def forget_if_idle(self, stream: streams.Stream) -> None:
         """Forget *stream* when there is nothing in it."""
         key = (stream.calls, stream.key)
-        if stream.idle and self._streams.pop(key, None) is not None:
+        # Another one may have taken its place meanwhile.
+        if stream.idle and self._streams.get(key) is stream:
+            del self._streams[key]
             siblings = self._by_address[stream.address]
             del siblings[key]
             if not siblings:

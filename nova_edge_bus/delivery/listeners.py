@@ -48,6 +48,14 @@ class Listeners:
                 return number
         return None
 
+    def takes(self, key: str) -> bool:
+        """Whether anybody takes what is sent under this stream key."""
+        address, pool = streams.split_key(key)
+        return any(
+            address in listener.addresses and listener.pool == (pool or "")
+            for listener in self._listeners.values()
+        )
+
     def takers(self, message: messages.Fanout) -> Iterator[int]:
         """The listeners that take a fanout; nobody takes the second copy of one."""
         key = (message.sender or b"", message.number)

@@ -110,6 +110,13 @@ class Origin:
             freed += self._pop_followers(number)
         return [item for item in freed if item.number >= floor], over
 
+    def is_over(self, item: Inbound) -> bool:
+        """Whether *item* was done and is not to be done again.
+
+        A record may be, whose answer is here no more: its receiver knows it by its effect.
+        """
+        return item.number in self.done and item.kind != messages.Kind.RECORD
+
     def must_wait(self, item: Inbound) -> bool:
         """Whether the predecessor of *item* has yet to be done."""
         return item.after >= max(1, self.floor) and item.after not in self.done

@@ -3,8 +3,9 @@
 
 The backlog of a stream is what nobody took when it was written, or what an earlier life has left.
 It is shipped as everything else is, only that a consumer which admits must have granted it, see
-:mod:`~nova_edge_bus.delivery.admission`. While a permit is waited for, nothing need be in flight
-that could go unanswered; then it is the answer to our question that is awaited.
+:mod:`~nova_edge_bus.delivery.admission`. What has been granted is used at once or given back, for
+it is room that others wait for. While this side stands in line, nothing need be in flight that
+could go unanswered; then it is the answer to our question that is awaited.
 """
 
 import dataclasses
@@ -18,8 +19,8 @@ from nova_edge_bus.protocol import messages
 
 ASKED_CONSUMERS = 4
 """How many consumers are asked for what may go to any."""
-PERMIT_SECONDS = 2.5
-"""Seconds for which a permit is good: for less than the consumer keeps room for it."""
+MOST_PERMITS = 1 << 20
+"""More than any consumer has room for: what is given back has to go into a message."""
 
 Way = Callable[[bytes], object | None]
 """Gives the endpoint by which a question can go to a peer now."""
@@ -29,29 +30,25 @@ Way = Callable[[bytes], object | None]
 class _Line:
     """What stands between a stream and one consumer of it; times in monotonic seconds.
 
-    ``wanted`` is what the consumer knows that we want; ``unanswered_since`` is when a question
-    went out to which nothing has come back.
+    ``wanted`` is what the consumer knows that we want and has not granted; ``unanswered_since`` is
+    when a question went out to which nothing has come back.
     """
 
     permits: int = 0
-    good_until: float = 0.0
     through: int = -1
     wanted: int = 0
     ask_at: float = 0.0
     unanswered_since: float | None = None
     endpoint: object = None
 
-    def is_good(self, now: float) -> bool:
-        """Whether there is a permit that has not lapsed."""
-        return self.permits > 0 and now <= self.good_until
+    def is_due(self, entries: int, through: int, now: float) -> bool:
+        """Whether the consumer is to be asked, anew or again; or to be told that it is over.
 
-    def is_due(self, through: int, now: float) -> bool:
-        """Whether the consumer is to be asked, anew or again."""
-        return not self.wanted or self.through != through or now >= self.ask_at
-
-    def is_waiting(self, through: int, now: float) -> bool:
-        """Whether it is the consumer's turn to say something."""
-        return not (self.is_good(now) or self.is_due(through, now))
+        What it knows needs not be right, as long as our place in its line is worth having.
+        """
+        if self.permits or not entries:
+            return bool(self.permits or self.wanted)
+        return 2 * self.wanted < entries or self.through != through or now >= self.ask_at
 
 
 class Permits:
@@ -68,74 +65,71 @@ class Permits:
         self._outbox = outbox
         self._lines: dict[streams.Stream, dict[bytes, _Line]] = {}
 
-    def is_open(self, stream: streams.Stream, consumer: messages.Consumer, now: float) -> bool:
+    def is_open(self, stream: streams.Stream, consumer: messages.Consumer) -> bool:
         """Whether an entry of the backlog of *stream* may go to *consumer* now."""
         if not consumer.admits:
             return True
         line = self._lines.get(stream, {}).get(consumer.peer)
-        return line is not None and line.is_good(now)
+        return line is not None and line.permits > 0
 
     def spend(self, stream: streams.Stream, consumer: messages.Consumer) -> None:
         """One such entry goes to *consumer*."""
         if consumer.admits:
             self._lines[stream][consumer.peer].permits -= 1
 
-    def is_waiting(self, stream: streams.Stream, now: float) -> bool:
-        """Whether all has been asked that is to be asked for *stream*, and there is no permit."""
-        lines = self._lines.get(stream)
-        return lines is not None and all(
-            line.is_waiting(stream.backlog_through, now) for line in lines.values()
-        )
-
     # Questions and answers.
 
     def ask(self, stream: streams.Stream, needs: dict[bytes, int], way: Way, now: float) -> None:
-        """Ask for what can be shipped, by peer, and give back what cannot be used."""
-        lines = self._lines.get(stream)
-        if lines is None:
-            if not needs:
-                return
-            lines = self._lines[stream] = {}
-        for peer in lines.keys() - needs.keys():
-            line = lines.pop(peer)
-            if line.wanted or line.permits:
-                self._say(stream, peer, line, 0, way)
-        for peer, entries in needs.items():
-            line = lines.setdefault(peer, _Line())
-            is_due = line.is_due(stream.backlog_through, now)
-            if is_due and self._say(stream, peer, line, entries, way):
-                line.ask_at = math.inf
-                if line.unanswered_since is None:
-                    line.unanswered_since = now
+        """Ask for what can be shipped, by peer, and give back what has not been used."""
+        if not needs and stream not in self._lines:
+            return
+        lines = self._lines.setdefault(stream, {})
+        for peer in needs:
+            lines.setdefault(peer, _Line())
+        for peer, line in list(lines.items()):
+            entries = needs.get(peer, 0)
+            is_due = line.is_due(entries, stream.backlog_through, now)
+            is_told = not is_due or self._say(stream, peer, line, entries, way, now)
+            if is_told and not entries:
+                del lines[peer]
         if not lines:
             del self._lines[stream]
 
     def _say(
-        self, stream: streams.Stream, peer: bytes, line: _Line, entries: int, way: Way
+        self,
+        stream: streams.Stream,
+        peer: bytes,
+        line: _Line,
+        entries: int,
+        way: Way,
+        now: float,
     ) -> bool:
         endpoint = way(peer)
         if endpoint is None:
             return False
-        line.endpoint = endpoint
-        line.wanted = entries
-        line.through = stream.backlog_through
+        through = stream.backlog_through
         self._port.transmit(
             endpoint,
-            messages.Want(peer, None, self._outbox, stream.key, stream.backlog_through, entries),
+            messages.Want(peer, None, self._outbox, stream.key, through, entries, line.permits),
         )
+        line.permits, line.wanted, line.through = 0, entries, through
+        line.endpoint = endpoint
+        line.ask_at = math.inf
+        if entries and line.unanswered_since is None:
+            line.unanswered_since = now
         return True
 
     def granted(self, stream: streams.Stream, message: messages.Grant, now: float) -> None:
-        """A consumer has answered, or it is our turn there."""
-        line = self._lines.get(stream, {}).get(message.sender or b"")
-        if line is None:
-            return
+        """A consumer has answered, or it is our turn there.
+
+        It may be so when nothing is wanted any more: that is given back like the rest.
+        """
+        lines = self._lines.setdefault(stream, {})
+        line = lines.setdefault(message.sender or b"", _Line(through=stream.backlog_through))
         line.unanswered_since = None
         line.ask_at = now + max(self._timeout, message.patience / 1000)
-        if message.entries:
-            line.permits = message.entries + (line.permits if line.is_good(now) else 0)
-            line.good_until = now + PERMIT_SECONDS
-            line.wanted = max(0, line.wanted - message.entries)
+        line.permits = min(MOST_PERMITS, line.permits + message.entries)
+        line.wanted = max(0, line.wanted - message.entries)
 
     # What befalls those who were asked.
 

@@ -16,8 +16,10 @@ from collections.abc import Iterable
 from nova_edge_bus.delivery import acks
 from nova_edge_bus.delivery import admission
 from nova_edge_bus.delivery import answers
+from nova_edge_bus.delivery import holdings
 from nova_edge_bus.delivery import listeners
 from nova_edge_bus.delivery import origins
+from nova_edge_bus.delivery import senders
 from nova_edge_bus.protocol import messages
 
 HOLD_REPORT_AFTER = 1.0
@@ -28,12 +30,13 @@ PARKED_RETENTION = 60.0
 """Seconds for which a delivery is kept whose predecessor does not come."""
 PUT_OFF_SECONDS = 2.0
 """How long a record rests that cannot be applied now; meanwhile it is reported as worked on."""
-IDLE_RETENTION = 600.0
-"""Seconds after which a sender with nothing under way is forgotten."""
+IDLE_RETENTION = senders.IDLE_RETENTION
 IDLE_SWEEP = 60.0
 """Seconds between two looks for senders to forget."""
 MAX_PARKED = 1024
 """How many deliveries of one sender may wait for predecessors."""
+MAX_DONE = 131_072
+"""How many entries or calls of one sender may be done above the lowest that it has not settled."""
 MAX_NUMBERS = 1024
 """How many numbers one HOLDING carries."""
 
@@ -55,8 +58,8 @@ class Port(typing.Protocol):
     def dispatch(self, item: origins.Inbound) -> None:
         """Hand *item* to the listener it names."""
 
-    def is_crowded(self, listener: int) -> bool:
-        """Tell whether *listener* has as much before it as it should."""
+    def is_crowded(self, listener: int, identity: str) -> bool:
+        """Tell whether *listener* has as much before it, of this sender, as it should."""
 
     def forget(self, origin: bytes, address: str, floor: int) -> None:
         """The inbox rows of this stream below *floor* will not be asked for again."""
@@ -73,9 +76,9 @@ class Receiver:
         self._port = port
         self._holding_interval = holding_interval
         self._listeners = listeners.Listeners()
-        self._admission = admission.Admission(backlog_slots)
-        self._origins: dict[tuple[bytes, str], origins.Origin] = {}
-        self._epochs: dict[bytes, int] = {}
+        self.admission = self._admission = admission.Admission(backlog_slots)
+        self._senders = senders.Senders()
+        self._holdings = holdings.Holdings()
         self._homeless: list[origins.Inbound] = []
         self._active: dict[origins.Inbound, None] = {}
         self._answered: collections.OrderedDict[origins.Inbound, float]
@@ -147,6 +150,8 @@ class Receiver:
         item.reply = (status, body)
         item.body = b""
         self._let_go(item)
+        for oldest in self._holdings.keep_reply(item, len(body)):
+            self._forget_reply(oldest)
         self._reply(item)
         if item.kind == messages.Kind.RECORD:
             self._release(origin, origin.finish(item.number))
@@ -170,7 +175,7 @@ class Receiver:
             return
         self._now = now
         item = origins.Inbound.of(message, via, now)
-        if item.kind != messages.Kind.REQUEST and self._is_fenced(item):
+        if item.kind != messages.Kind.REQUEST and self._senders.is_fenced(item):
             self._refuse(item, messages.Refusal.FENCED, "the outbox was opened again since")
             return
         origin = self._origin(item)
@@ -179,12 +184,16 @@ class Receiver:
         if message.floor > origin.floor:
             self._raise_floor(origin, item, message.floor)
         known = origin.items.get(item.number)
-        if item.number < origin.floor or (item.number in origin.done and known is None):
-            self._acknowledge(item)
+        if item.number < origin.floor or (known is None and origin.is_over(item)):
+            self._is_settled(item)
         elif known is not None:
             self._again(origin, known, item)
+        elif len(origin.done) >= MAX_DONE:
+            self._refuse(item, messages.Refusal.BUSY, "too much was done that is not settled")
         elif self._is_crowded(item):
             self._refuse(item, messages.Refusal.BUSY, "the listener has too much before it")
+        elif objection := self._holdings.objection_to(item):
+            self._refuse(item, messages.Refusal.BUSY, objection)
         elif not self._admission.admit(item, granted):
             self._refuse(item, messages.Refusal.BUSY, "no credit was granted for it")
         else:
@@ -193,13 +202,15 @@ class Receiver:
     def want(self, message: messages.Want, via: object, now: float) -> None:
         """A sender asks for leave to ship its backlog."""
         self._now = now
-        self._admission.want(message, via)
+        is_possible = not message.entries or self._listeners.takes(message.address)
+        if not (is_possible and self._admission.want(message, via)):
+            self._port.transmit(via, answers.no_grant(message, admission.MIN_PATIENCE))
 
     def fanout(self, message: messages.Fanout, via: object) -> None:
         """Take a fanout, unless it is the second copy of one."""
         sender = message.sender or b""
         for number in self._listeners.takers(message):
-            if not self._port.is_crowded(number):
+            if not self._port.is_crowded(number, ""):
                 self._port.dispatch(
                     origins.Inbound(
                         kind=None,
@@ -215,13 +226,13 @@ class Receiver:
 
     # Time.
 
-    def flush(self) -> None:
+    def flush(self, now: float) -> None:
         """Send what has gathered, and go on with what waited for its turn; call it once a turn."""
         for item in self._admission.next_ready():
             self._dispatch(self._origin(item), item)
         for via, message in self._acks.take():
             self._port.transmit(via, message)
-        for via, grant in self._admission.grants(self._now):
+        for via, grant in self._admission.grants(now):
             self._port.transmit(via, grant)
 
     def tick(self, now: float) -> None:
@@ -241,9 +252,7 @@ class Receiver:
         if now - self._swept_at > IDLE_SWEEP:
             self._swept_at = now
             self._admission.sweep()
-            for key, origin in list(self._origins.items()):
-                if not origin.items and now - origin.heard_at > IDLE_RETENTION:
-                    del self._origins[key]
+            self._senders.sweep(now)
         floors, self._floors = self._floors, {}
         for (outbox, address), floor in floors.items():
             self._port.forget(outbox, address, floor)
@@ -277,29 +286,19 @@ class Receiver:
 
     def _forget_reply(self, item: origins.Inbound) -> None:
         """Nobody asks for this reply any more; the call is still never made a second time."""
-        del self._answered[item]
+        self._answered.pop(item, None)
+        self._holdings.remove(item)
         origin = self._origin(item)
         origin.items.pop(item.number, None)
         if item.number >= origin.floor:
             origin.done.add(item.number)
 
     def _origin(self, item: origins.Inbound) -> origins.Origin:
-        address = "" if item.kind == messages.Kind.REQUEST else item.address
-        key = (item.origin, address)
-        origin = self._origins.get(key)
-        if origin is None:
-            origin = self._origins[key] = origins.Origin()
-        return origin
-
-    def _is_fenced(self, item: origins.Inbound) -> bool:
-        newest = self._epochs.get(item.origin, 0)
-        if item.epoch > newest:
-            self._epochs[item.origin] = item.epoch
-        return item.epoch < newest
+        return self._senders.of(item)
 
     def _is_crowded(self, item: origins.Inbound) -> bool:
         listener = self._listeners.taker(item)
-        return listener is not None and self._port.is_crowded(listener)
+        return listener is not None and self._port.is_crowded(listener, item.identity)
 
     def _raise_floor(self, origin: origins.Origin, item: origins.Inbound, floor: int) -> None:
         freed, over = origin.raise_floor(floor)
@@ -334,6 +333,7 @@ class Receiver:
             return
         origin.items[item.number] = item
         self._active[item] = None
+        self._holdings.add(item)
         if must_wait:
             origin.park(item)
         else:
@@ -372,6 +372,14 @@ class Receiver:
     def _let_go(self, item: origins.Inbound) -> None:
         self._active.pop(item, None)
         self._admission.leave(item)
+        self._holdings.remove(item)
+
+    def _is_settled(self, item: origins.Inbound) -> None:
+        """Its outbox has settled *item*. A copy of it may not know, and asks until told."""
+        if item.kind == messages.Kind.RECORD:
+            self._port.transmit(item.via, answers.reply(item, messages.Status.OK, b"null"))
+        else:
+            self._acknowledge(item)
 
     def _acknowledge(self, item: origins.Inbound) -> None:
         if item.kind == messages.Kind.COMMAND:

@@ -105,7 +105,7 @@ class Sender:
             for left in self._backlog.entry_streams():
                 left.backlog_through = min(left.backlog_through, item.number - 1)
         stream.newest = item.number
-        if self._ordering.after_all:
+        if self._ordering.after_all or (item.is_notification and stream.has_backlog):
             stream.note_backlog()
         if item.kind == messages.Kind.RECORD:
             self._ordering.register_record(item.number, item.group)
@@ -276,11 +276,10 @@ class Sender:
 
     def granted(self, message: messages.Grant, now: float) -> None:
         """A consumer lets so many entries of a backlog come, maybe none yet."""
-        stream = self._backlog.known(message.address)
-        if stream is not None:
-            self._permits.granted(stream, message, now)
-            self._port.heard(stream.address)
-            self._backlog.wake(stream)
+        stream = self._backlog.stream(message.address)
+        self._permits.granted(stream, message, now)
+        self._port.heard(stream.address)
+        self._backlog.wake(stream)
 
     def refused(self, kind: int, numbers: Iterable[int], code: int, peer: Peer = None) -> None:
         """The receiver or an endpoint did not take these; they are still ours.
@@ -327,6 +326,7 @@ class Sender:
                 for item in self._shipper.ship(stream, now):
                     self._finish(item)
                     self._port.undeliverable(item)
+                self._backlog.forget_if_idle(stream)
 
     def _recall(self, item: streams.Item) -> None:
         """Judge whether *item*, read from the journal, may have been shipped before.

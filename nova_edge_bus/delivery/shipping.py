@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shipping: what happens to the items of a stream whenever it is worth a look."""
 
+import collections
 import functools
-import math
 from collections.abc import Iterable
 
 from nova_edge_bus.delivery import backlog as backlog_module
@@ -16,6 +16,9 @@ from nova_edge_bus.protocol import messages
 
 DISTRUST_SECONDS = 60.0
 """How long it is remembered at least that something went unanswered on a way."""
+
+_ANY = b""
+"""Stands for every consumer."""
 
 
 class Shipper:
@@ -55,10 +58,6 @@ class Shipper:
                 return []
             stream.untaken_since = None
             self._permits.keep(stream, self._takers(stream))
-            if self._is_waiting_for_permits(stream, now):
-                stream.tidy()
-                self._load(stream)
-                return []
         waiting, stream.waiting = stream.waiting, type(stream.waiting)()
         kept: list[streams.Item] = []
         pins: list[tuple[int, bytes]] = []
@@ -97,53 +96,74 @@ class Shipper:
 
     # Backlogs.
 
-    def _is_waiting_for_permits(self, stream: streams.Stream, now: float) -> bool:
-        """Whether all that stands in line is backlog, for which no credit has come yet."""
-        waiting = stream.waiting
-        return (
-            bool(waiting)
-            and stream.is_backlog(waiting[-1])
-            and self._permits.is_waiting(stream, now)
-            and all(item.permit is None for item in waiting)
-        )
-
     def _ask(self, stream: streams.Stream, now: float) -> None:
         """Ask for credit for what stands in line, and give back what is of no use."""
-        if not stream.backlog_through:
-            return
         takers = self._takers(stream)
+        admitting = {taker.peer for taker in takers if taker.admits}
         needs: dict[bytes, int] = {}
+        if admitting and stream.backlog_through:
+            found = self._needs(stream, takers)
+            needs = {peer: entries for peer, entries in found.items() if peer in admitting}
+        way = functools.partial(self._endpoint_to, stream)
+        self._permits.ask(stream, needs, way, now)
+
+    def _needs(self, stream: streams.Stream, takers: list[messages.Consumer]) -> dict[bytes, int]:
+        """How much of the backlog that stands in line could be shipped to each consumer now.
+
+        Those of one group follow each other to one of them, whichever that will be.
+        """
+        needs: collections.Counter[bytes] = collections.Counter()
+        reach: dict[int, bytes] = {}
         free = 0
         for item in stream.waiting:
             if not stream.is_backlog(item):
                 continue
-            bound = self._chooser.bound(stream, item)
+            peer = self._only_taker(stream, item, reach)
             if item.permit is not None:
-                if bound is not None and bound.peer == item.permit:
+                if item.permit == peer:
                     continue
                 # It was of a process that has ended.
                 item.permit = None
-            if bound is not None:
-                needs[bound.peer] = needs.get(bound.peer, 0) + 1
-            elif not self._ordering.predecessor(item):
+            if peer is None:
+                continue
+            reach[item.number] = peer
+            if peer == _ANY:
                 free += 1
+            else:
+                needs[peer] += 1
         if free:
-            asked = takers[: max(2, min(free, permits.ASKED_CONSUMERS))]
-            for taker in asked:
-                needs[taker.peer] = needs.get(taker.peer, 0) + math.ceil(free / len(asked))
-        if needs:
-            admitting = {taker.peer for taker in takers if taker.admits}
-            needs = {peer: entries for peer, entries in needs.items() if peer in admitting}
-        way = functools.partial(self._endpoint_to, stream)
-        self._permits.ask(stream, needs, way, now)
+            for taker in takers[: permits.ASKED_CONSUMERS]:
+                needs[taker.peer] += free
+        return needs
+
+    def _only_taker(
+        self, stream: streams.Stream, item: streams.Item, reach: dict[int, bytes]
+    ) -> bytes | None:
+        """The one peer that *item* can go to now, ``_ANY``, or None.
+
+        :param reach: what was found for the items before it in line
+        """
+        if item.pin is None and not stream.has_one_taker:
+            before = self._ordering.predecessor(item)
+            if before:
+                earlier = stream.items.get(before)
+                if _is_under_way(earlier):
+                    assert earlier is not None
+                    assert earlier.consumer is not None
+                    return earlier.consumer.peer
+                return reach.get(before)
+        bound = self._chooser.bound(stream, item)
+        if bound is not None:
+            return bound.peer
+        return _ANY if item.pin is None else None
 
     def _may_go(
-        self, stream: streams.Stream, item: streams.Item, consumer: messages.Consumer, now: float
+        self, stream: streams.Stream, item: streams.Item, consumer: messages.Consumer
     ) -> bool:
         """Whether *consumer* lets *item* come."""
         if item.permit == consumer.peer or not stream.is_backlog(item):
             return True
-        return self._permits.is_open(stream, consumer, now)
+        return self._permits.is_open(stream, consumer)
 
     def _take_permit(
         self, stream: streams.Stream, item: streams.Item, consumer: messages.Consumer
@@ -195,11 +215,11 @@ class Shipper:
         after = self._ordering.predecessor(item)
         is_open = None
         if stream.is_backlog(item):
-            if after and item.pin is None and not _is_on_its_way(stream.items.get(after)):
+            if after and item.pin is None and not _is_under_way(stream.items.get(after)):
                 return False
-            is_open = functools.partial(self._permits.is_open, stream, now=now)
+            is_open = functools.partial(self._permits.is_open, stream)
         consumer = self._chooser.choose(stream, item, now, is_open)
-        if consumer is None or not self._may_go(stream, item, consumer, now):
+        if consumer is None or not self._may_go(stream, item, consumer):
             return False
         if self._chooser.needs_pin(stream, item):
             self._take_permit(stream, item, consumer)
@@ -298,4 +318,13 @@ def _is_on_its_way(
         and earlier.state is streams.State.IN_FLIGHT
         and earlier.consumer is not None
         and (consumer is None or earlier.consumer.peer == consumer.peer)
+    )
+
+
+def _is_under_way(earlier: streams.Item | None) -> bool:
+    """Whether the predecessor of an item has its consumer: what follows it goes there too."""
+    return (
+        earlier is not None
+        and earlier.state in (streams.State.IN_FLIGHT, streams.State.PINNING)
+        and earlier.consumer is not None
     )

@@ -89,6 +89,11 @@ class Item:
         return peer is None or (self.consumer is not None and self.consumer.peer == peer)
 
     @property
+    def is_notification(self) -> bool:
+        """Whether it is one: nothing else that is journaled expires."""
+        return self.expires is not None and not self.is_call
+
+    @property
     def wire_number(self) -> int:
         """The number that a delivery of it carries."""
         return self.call_number or self.number
@@ -153,6 +158,11 @@ class Stream:
         """
         floor = next(iter(self.items)) if self.items else self.cursor + 1
         return min(floor, self.lowest_settling) if self.settling else floor
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether any entry of the backlog is not settled for good."""
+        return self.floor <= min(self.backlog_through, self.newest)
 
     def is_backlog(self, item: Item) -> bool:
         """Whether *item* was written when nobody took it, or before this life."""

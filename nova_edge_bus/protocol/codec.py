@@ -18,6 +18,7 @@ import zstandard
 from nova_edge_bus import errors
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import shapes
+from nova_edge_bus.protocol import sizes
 
 MAX_PACKET = 16 * 1024 * 1024
 """Bytes of a packet at most, both as it travels and as it is when unpacked."""
@@ -30,6 +31,12 @@ FREE_EXPANSION = 1024 * 1024
 
 MAX_RATIO = 256
 """Times its own size that a compressed packet may expand to beyond that."""
+
+LARGE = 1024 * 1024
+"""Bytes of an unpacked packet from which on it is looked through before objects are made of it."""
+
+MAX_BESIDE_BODIES = 4 * 1024 * 1024
+"""Bytes that an unpacked packet may have beside the bodies of its messages."""
 
 
 class Encoding(enum.IntEnum):
@@ -68,6 +75,8 @@ class Codec:
             Encoding.ZSTD_DICTIONARY_1: zstandard.ZstdDecompressor(dict_data=_dictionary()),
         }
         self._lists = 0
+        self.unpacked = 0
+        """Bytes of the packet that was decoded last, unpacked."""
 
     def encode(
         self, batch: collections.abc.Sequence[messages.Message], *, compress: bool = True
@@ -95,8 +104,13 @@ class Codec:
         """
         if not 2 <= len(packet) <= MAX_PACKET:
             raise errors.ProtocolError(f"packet has {len(packet)} bytes")
-        payload = memoryview(packet)[1:]
-        items = self._unpack(payload if packet[0] == 0 else self._decompress(packet[0], payload))
+        payload: bytes | memoryview = memoryview(packet)[1:]
+        if packet[0] != Encoding.PLAIN:
+            payload = self._decompress(packet[0], payload)
+        self.unpacked = len(payload)
+        if self.unpacked > LARGE:
+            sizes.check_beside_bodies(payload, MAX_BESIDE_BODIES)
+        items = self._unpack(payload)
         if type(items) is not list:
             raise errors.ProtocolError("packet is not an array of messages")
         batch: list[messages.Message] = []
@@ -112,7 +126,7 @@ class Codec:
                 raise errors.ProtocolError("message does not begin with its code")
         return batch
 
-    def _decompress(self, encoding: int, payload: memoryview) -> bytes:
+    def _decompress(self, encoding: int, payload: bytes | memoryview) -> bytes:
         decompressor = self._decompressors.get(encoding)
         if decompressor is None:
             raise errors.ProtocolError(f"packet has unknown encoding {encoding}")
@@ -155,6 +169,16 @@ def _array(message: messages.Message) -> tuple[object, ...]:
     if cls in _WRITTEN_WHOLE:
         return (messages.CODES[cls], *message)
     return (messages.CODES[cls], *shapes.written(message))
+
+
+def unpacked_size(packet: bytes | memoryview) -> int:
+    """Bytes that a packet has when unpacked, as it says; 0 when that cannot be told."""
+    if len(packet) < 2 or packet[0] == Encoding.PLAIN:
+        return len(packet)
+    try:
+        return int(zstandard.frame_content_size(memoryview(packet)[1:]))
+    except zstandard.ZstdError:
+        return 0
 
 
 def _largest_expansion(compressed: int) -> int:

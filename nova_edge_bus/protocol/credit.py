@@ -65,6 +65,11 @@ class SendWindow:
         """Whether one more message may be written, whatever its weight."""
         return self._messages < self._messages_limit and self._bytes < self._bytes_limit
 
+    @property
+    def left(self) -> int:
+        """How many messages may still be written, as long as they are small."""
+        return max(0, self._messages_limit - self._messages) if self.open else 0
+
     def grant(self, window_messages: int, window_bytes: int) -> None:
         """Open with the window that the other side announced."""
         self._window = (window_messages, window_bytes)
@@ -119,6 +124,11 @@ class ReceiveWindow:
         self._arrived_messages += 1
         self._arrived_bytes += size
         return within
+
+    @property
+    def arrivals(self) -> tuple[int, int]:
+        """Messages and bytes that have come in so far."""
+        return self._arrived_messages, self._arrived_bytes
 
     def taken(self, size: int) -> None:
         """Count a message as taken by the session's owner."""

@@ -6,9 +6,10 @@ import dataclasses
 import heapq
 import itertools
 
+from nova_edge_bus.protocol import accepted as sessions
+from nova_edge_bus.protocol import allowance
 from nova_edge_bus.protocol import identity
 from nova_edge_bus.protocol import messages
-from nova_edge_bus.protocol import session as sessions
 
 MOST_OUTBOXES = 64
 """Outboxes of a host that are remembered as its own."""
@@ -31,10 +32,13 @@ class Peer:
     held: bool = False
     claim: str = dataclasses.field(init=False, default="")
     """Who it is, as others are told; empty where nothing is authenticated."""
+    bounds: allowance.Bounds = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        if self.visitor and self.visitor.identity:
-            self.claim = self.visitor.identity.text
+        who = self.visitor.identity if self.visitor else None
+        self.bounds = allowance.bounds_of(who)
+        if who:
+            self.claim = who.text
 
 
 class Owners:
@@ -48,9 +52,19 @@ class Owners:
         self._hosts: dict[bytes, str] = {}
         self._outboxes: dict[str, collections.OrderedDict[bytes, None]] = {}
 
-    def objection_to(self, visitor: identity.Visitor | None, outbox: bytes | None) -> str:
-        """Why somebody may not speak for an outbox; empty when he may."""
+    def objection_to(
+        self, visitor: identity.Visitor | None, outbox: bytes | None, *, is_own: bool = False
+    ) -> str:
+        """Why somebody may not speak for an outbox; empty when he may.
+
+        The centre may for any: it replays the journals of hosts that are gone. Were they its own
+        from then on, a host that comes back all the same could not be admitted.
+
+        :param is_own: whether it is the outbox of his own session, rather than an adopted one
+        """
         if visitor is None or visitor.identity is None or not outbox:
+            return ""
+        if visitor.identity.role is identity.Role.CENTRE and not is_own:
             return ""
         host = visitor.identity.host
         if self._hosts.setdefault(outbox, host) != host:
@@ -98,7 +112,7 @@ def objection_to(
     if visitor is None:
         return ""
     return visitor.objection_to(hello, [each.visitor for each in rivals]) or owners.objection_to(
-        visitor, hello.outbox
+        visitor, hello.outbox, is_own=True
     )
 
 

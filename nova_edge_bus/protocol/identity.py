@@ -63,6 +63,8 @@ class Identity(typing.NamedTuple):
 
     def objection_to_listen(self, announcement: messages.Listen) -> str:
         """Why a peer of this identity may not take these addresses; empty when it may."""
+        if announcement.pool and self.role is Role.COMPUTE:
+            return "it may not listen in a pool"
         for text in (*announcement.addresses, *announcement.fanouts):
             try:
                 address = addressing.Address.parse(text)

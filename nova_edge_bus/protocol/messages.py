@@ -11,54 +11,18 @@ Ids: a *peer id* (8 random bytes) names one process for its life time and is whe
 a peer can speak only as itself.
 """
 
-import enum
 import typing
+
+from nova_edge_bus.protocol import values
 
 PROTOCOL_VERSION = 1
 
 
-class Kind(enum.IntEnum):
-    """What a delivery is, and so who owns it and what answers it."""
-
-    REQUEST = 1
-    """An unjournaled call: numbered by its peer, kept in memory, answered by REPLY."""
-    RECORD = 2
-    """A journaled call: the sender's until it is applied, answered by REPLY."""
-    COMMAND = 3
-    """A journaled cast or notification: the sender's until ACCEPT."""
-
-
-class Status(enum.IntEnum):
-    """What a REPLY carries."""
-
-    OK = 0
-    FAILURE = 1
-    RECORDED = 2
-    """OK, and the receiver's database has it on record."""
-
-
-class Refusal(enum.IntEnum):
-    """Why a delivery was not taken. The sender still owns it."""
-
-    NO_ROUTE = 1
-    """The endpoint has no session of the peer that the delivery names."""
-    NOT_LISTENING = 2
-    """The peer is there, but none of its listeners takes this address (any more)."""
-    BUSY = 3
-    """A bounded queue on the way is full; try again later."""
-    FENCED = 4
-    """The outbox has been opened again since: the sender's epoch is over."""
-    EXPIRED = 5
-    """The delivery's deadline passed before it could be dispatched."""
-
-
-class Rejection(enum.IntEnum):
-    """Why an endpoint will not hold a session with a peer."""
-
-    VERSION = 1
-    FENCED = 2
-    FULL = 3
-    IDENTITY = 4
+Kind = values.Kind
+Status = values.Status
+Refusal = values.Refusal
+Rejection = values.Rejection
+PeerState = values.PeerState
 
 
 class Consumer(typing.NamedTuple):
@@ -189,6 +153,26 @@ class Forget(typing.NamedTuple):
     addresses: list[str]
 
 
+class Report(typing.NamedTuple):
+    """Peer to endpoint: how the peer and its journals are, for operators to see.
+
+    ``state`` is a :class:`PeerState`. ``pending`` counts entries, ``oldest`` is for how many
+    milliseconds the oldest of them has waited. ``dead`` counts the dead letters, of which
+    ``conflicts`` were refused because the centre had moved on, and ``fenced`` because the object
+    is not this host's any more. ``fill`` is how full the fullest journal is, in percent of what
+    appends may use, and ``version`` that of this package.
+    """
+
+    state: int
+    pending: int
+    oldest: int
+    dead: int
+    conflicts: int
+    fenced: int
+    fill: int
+    version: str
+
+
 class Deliver(typing.NamedTuple):
     """Sender to consumer: one call or one entry.
 
@@ -287,7 +271,8 @@ class Want(typing.NamedTuple):
     """Sender to consumer: so many entries of a stream's backlog wait here for credit.
 
     ``address`` is that of the deliveries. The backlog is what has a seq up to ``through``.
-    ``entries`` takes the place of what was said before; 0 gives credit back that is not used.
+    ``entries`` takes the place of what was said before. ``unused`` is how much of the credit that
+    has come since is given back.
     """
 
     to: bytes
@@ -296,6 +281,7 @@ class Want(typing.NamedTuple):
     address: str
     through: int
     entries: int
+    unused: int = 0
 
 
 class Grant(typing.NamedTuple):
@@ -327,6 +313,7 @@ Message = (
     | Lookup
     | Routes
     | Forget
+    | Report
     | Deliver
     | Accept
     | Reply
@@ -353,6 +340,7 @@ CODES: dict[type[Message], int] = {
     Lookup: 19,
     Routes: 20,
     Forget: 21,
+    Report: 22,
     Deliver: 32,
     Accept: 33,
     Reply: 34,
@@ -378,5 +366,6 @@ APPENDED: dict[type[tuple[typing.Any, ...]], int] = {
     Reply: 1,
     Holding: 1,
     Refuse: 1,
+    Want: 1,
 }
 """How many fields at the end of a message are left out where they have their defaults."""

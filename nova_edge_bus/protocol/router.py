@@ -7,14 +7,16 @@ forgotten; every buffer in it is bounded.
 
 import collections.abc
 import functools
-import typing
 
+from nova_edge_bus.protocol import accepted as sessions
+from nova_edge_bus.protocol import allowance
 from nova_edge_bus.protocol import codec as codecs
+from nova_edge_bus.protocol import desk
 from nova_edge_bus.protocol import entrance
+from nova_edge_bus.protocol import guests
 from nova_edge_bus.protocol import identity
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import routes
-from nova_edge_bus.protocol import session as sessions
 from nova_edge_bus.protocol import settings as limits
 
 Key = routes.Key
@@ -34,6 +36,8 @@ class Router:
     :param on_opened: told of each session that came up, with its HELLO
     :param on_closed: told of each session that ended, with its HELLO and the reason
     :param on_refused: told who wanted to be or to do what it may not, and what that is
+    :param on_report: told what a peer reports of itself, with its HELLO
+    :param on_fenced: told of each HELLO that was rejected because its epoch is over
     """
 
     def __init__(
@@ -44,12 +48,17 @@ class Router:
         on_opened: collections.abc.Callable[[messages.Hello], None] = lambda hello: None,
         on_closed: collections.abc.Callable[[messages.Hello, str], None] = lambda hello, why: None,
         on_refused: collections.abc.Callable[[_Visitor, str], None] = lambda who, why: None,
+        on_report: collections.abc.Callable[
+            [messages.Hello, messages.Report], None
+        ] = lambda hello, report: None,
+        on_fenced: collections.abc.Callable[[messages.Hello], None] = lambda hello: None,
     ) -> None:
         self.settings = settings or limits.Settings()
         self.stats = limits.Stats()
         self._on_opened = on_opened
         self._on_closed = on_closed
         self._on_refused = on_refused
+        self._on_fenced = on_fenced
         self._codec = codecs.Codec()
         self._welcome = messages.Welcome(
             messages.PROTOCOL_VERSION,
@@ -65,15 +74,14 @@ class Router:
         self._farewells: list[tuple[Key, bytes]] = []
         self._deadlines = entrance.Deadlines()
         self._owners = entrance.Owners()
+        self._guests = guests.Guests()
         self._push_at: float | None = None
         self._routes = routes.RouteTable(
             max_listeners=self.settings.max_listeners,
             max_addresses=self.settings.max_addresses,
             max_interests=self.settings.max_interests,
         )
-        self._handlers: dict[
-            type[messages.Message], collections.abc.Callable[[_Peer, typing.Any], None]
-        ] = {
+        self._handlers: dict[type[messages.Message], desk.Handler] = {
             messages.Deliver: self._deliver,
             messages.Accept: self._answer,
             messages.Reply: self._answer,
@@ -83,10 +91,7 @@ class Router:
             messages.FanoutSent: self._ignore,
             messages.Want: self._want,
             messages.Grant: self._grant,
-            messages.Listen: self._listen,
-            messages.Unlisten: self._unlisten,
-            messages.Lookup: self._lookup,
-            messages.Forget: self._forget,
+            **desk.Desk(self._routes, on_refused, on_report).handlers(),
         }
 
     def receive(
@@ -108,6 +113,11 @@ class Router:
     def knows(self, key: Key) -> bool:
         """Whether the connection *key* has a session."""
         return key in self._peers
+
+    def session_of(self, peer: bytes) -> sessions.AcceptSession | None:
+        """The session of the peer with this id, if it has one."""
+        found = self._by_id.get(peer)
+        return None if found is None else found.session
 
     def visitors(self) -> list[tuple[Key, _Visitor]]:
         """The sessions whose other end is known."""
@@ -132,7 +142,7 @@ class Router:
 
     def outgoing(self) -> collections.abc.Iterator[tuple[Key, bytes]]:
         """Packets to write now, each with its connection; once given they count as written."""
-        for key, push in self._routes.pushes(_PUSHES_A_TURN):
+        for key, push in self._routes.pushes(_PUSHES_A_TURN, self._leaves_unread):
             peer = self._peers[key]
             peer.session.forward(push)
             self._dirty[key] = peer
@@ -178,20 +188,28 @@ class Router:
             peer.session.close(text)
             self._remove(peer)
 
+    def _leaves_unread(self, key: Key) -> bool:
+        return self._peers[key].session.leaves_unread
+
     # The beginning and the end of sessions
 
     def _greet(self, key: Key, packet: _Packet, now: float, visitor: _Visitor | None) -> None:
+        if not self._guests.is_heard(visitor, now):
+            return
         spread = round(1000 * len(self._peers) / self.settings.greetings_per_second)
         session = sessions.AcceptSession(
             self._welcome._replace(spread=spread),
-            functools.partial(self._admit, visitor),
+            functools.partial(self._admit, visitor, now),
             now=now,
             codec=self._codec,
+            bounds=allowance.bounds_of(visitor.identity if visitor else None),
         )
         inbound = session.receive(packet, now)
         if session.hello is None:
             if session.rejection is not None:
                 self.stats.rejected[messages.Rejection(session.rejection).name] += 1
+            if session.broke_rules and visitor:
+                self._on_refused(visitor, session.reason)
             self._farewells.extend((key, packet) for packet in session.outgoing())
             return
         hello = session.hello
@@ -201,11 +219,14 @@ class Router:
             self._by_outbox[peer.outbox] = peer
         self.stats.sessions = len(self._peers)
         self.stats.sessions_ever += 1
+        self._guests.entered(visitor, now)
         self._deadlines.add(peer)
         self._on_opened(hello)
         self._take(peer, inbound)
 
-    def _admit(self, visitor: _Visitor | None, hello: messages.Hello) -> messages.Reject | None:
+    def _admit(
+        self, visitor: _Visitor | None, now: float, hello: messages.Hello
+    ) -> messages.Reject | None:
         former = self._by_id.get(hello.peer)
         holder = self._by_outbox.get(hello.outbox)
         rivals = list(dict.fromkeys(peer for peer in (former, holder) if peer is not None))
@@ -214,7 +235,12 @@ class Router:
             self._on_refused(visitor, objection)
             return messages.Reject(messages.Rejection.IDENTITY, objection)
         if rejection := entrance.fence(hello, holder):
+            self._on_fenced(hello)
             return rejection
+        objection = self._guests.objection_to(visitor, len(rivals), now)
+        if visitor and objection:
+            self._on_refused(visitor, objection)
+            return messages.Reject(messages.Rejection.FULL, objection)
         if len(self._peers) - len(rivals) >= self.settings.max_sessions:
             return entrance.full(len(self._peers), self.settings.max_sessions)
         if former is not None:
@@ -234,13 +260,15 @@ class Router:
         else:
             self._dirty[peer.key] = peer
             self._return_credit(peer)
+            if not peer.session.leaves_unread:
+                self._routes.resume(peer.key)
 
     def _return_credit(self, peer: _Peer) -> None:
         """Let the peer send more, unless it leaves what is sent to it unread.
 
         Its refusals are then never dropped, and still bounded: by its room and its window.
         """
-        peer.held = not self._has_own_room(peer, 1)
+        peer.held = not self.settings.has_own_room(peer.session.backlog, 1)
         if not peer.held:
             peer.session.consumed_all()
             self._dirty[peer.key] = peer
@@ -256,6 +284,9 @@ class Router:
         if self._by_outbox.get(peer.outbox) is peer:
             del self._by_outbox[peer.outbox]
         self._routes.drop(peer.key)
+        self._guests.left(peer.visitor)
+        if peer.session.broke_rules and peer.visitor:
+            self._on_refused(peer.visitor, peer.session.reason)
         self.stats.sessions = len(self._peers)
         session = peer.session
         self._farewells.extend((peer.key, packet) for packet in session.outgoing())
@@ -341,40 +372,9 @@ class Router:
     def _ignore(self, peer: _Peer, message: messages.FanoutSent) -> None:
         """A peer has no reason to send this; it is credited, so it is let pass."""
 
-    def _listen(self, peer: _Peer, message: messages.Listen) -> None:
-        if peer.visitor and (objection := peer.visitor.objection_to_listen(message)):
-            self._on_refused(peer.visitor, objection)
-            peer.session.close(objection)
-            return
-        try:
-            self._routes.listen(peer.key, peer.id, peer.outbox, message)
-        except routes.LimitExceeded as exc:
-            peer.session.close(f"limit exceeded: {exc}")
-        else:
-            peer.session.forward(messages.Listening(message.listener))
-
-    def _unlisten(self, peer: _Peer, message: messages.Unlisten) -> None:
-        self._routes.unlisten(peer.key, message.listener)
-
-    def _lookup(self, peer: _Peer, message: messages.Lookup) -> None:
-        try:
-            for address in message.addresses:
-                peer.session.forward(self._routes.lookup(peer.key, address))
-        except routes.LimitExceeded as exc:
-            peer.session.close(f"limit exceeded: {exc}")
-
-    def _forget(self, peer: _Peer, message: messages.Forget) -> None:
-        for address in message.addresses:
-            self._routes.forget(peer.key, address)
-
     def _has_room(self, target: _Peer, share: int) -> bool:
-        total = share * self.settings.pending_bytes_total
-        return self.stats.pending_bytes < total and self._has_own_room(target, share)
-
-    def _has_own_room(self, target: _Peer, share: int) -> bool:
-        count, size = target.session.backlog
-        settings = self.settings
-        return count < share * settings.pending_messages and size < share * settings.pending_bytes
+        pending = self.stats.pending_bytes
+        return self.settings.has_room(target.session.backlog, pending, share)
 
     def _forward(self, target: _Peer, message: messages.Message) -> None:
         target.session.forward(message)

@@ -11,6 +11,8 @@ import collections.abc
 import typing
 
 from nova_edge_bus import errors
+from nova_edge_bus.protocol import allowance
+from nova_edge_bus.protocol import batches
 from nova_edge_bus.protocol import codec as codecs
 from nova_edge_bus.protocol import credit
 from nova_edge_bus.protocol import messages
@@ -20,9 +22,7 @@ from nova_edge_bus.protocol import states
 State = states.State
 Event = states.Event
 
-BATCH_BYTES = 256 * 1024
-"""The weight of a packet at most, unless a single message is heavier."""
-
+BATCH_BYTES = batches.BATCH_BYTES
 OLDEST_VERSION = 1
 """The oldest protocol version that this side still speaks."""
 
@@ -32,14 +32,16 @@ ID_BYTES = 8
 MAX_WINDOW = 2048
 """Messages outstanding at most, whatever window the other side announces."""
 
+MAX_WINDOW_BYTES = 8 * 1024 * 1024
+"""The same in bytes; one message may reach beyond it."""
 
 TO_PEER: frozenset[type[messages.Message]] = frozenset({messages.Listening, messages.Routes})
 """The directory messages that an endpoint sends and a peer's owner gets."""
 
 TO_ENDPOINT: frozenset[type[messages.Message]] = frozenset(
-    {messages.Listen, messages.Unlisten, messages.Lookup, messages.Forget}
+    {messages.Listen, messages.Unlisten, messages.Lookup, messages.Forget, messages.Report}
 )
-"""The directory messages that a peer sends and an endpoint's owner gets."""
+"""What a peer sends to the endpoint itself, and its owner gets."""
 
 
 class Session:
@@ -57,6 +59,7 @@ class Session:
         self.reason = ""
         self.rejection: int | None = None
         self.heard = now
+        self.broke_rules = False
         self.undelivered: list[messages.Message] = []
         self._codec = codec
         self._compress = codec.compress
@@ -64,6 +67,8 @@ class Session:
         self._pings = 0
         self._receive_window = credit.ReceiveWindow(*window)
         self._send_window = credit.SendWindow()
+        self._unread = allowance.Unread()
+        self._allowance: allowance.Allowance | None = None
         self._control: list[messages.Message] = []
         self._early: list[messages.Message] = []
         self._waiting: collections.deque[tuple[int, messages.Message]] = collections.deque()
@@ -78,6 +83,11 @@ class Session:
     def backlog(self) -> tuple[int, int]:
         """Messages and bytes that are queued and wait for credit or the next write."""
         return len(self._waiting), self._waiting_bytes
+
+    @property
+    def credit(self) -> int:
+        """Messages that may be written before the other side returns credit."""
+        return self._send_window.left
 
     def queue(self, message: messages.Message) -> None:
         """Send a message when the session is up and has credit; a closed session drops it.
@@ -98,6 +108,7 @@ class Session:
             self._waiting.append((size, message))
             self._waiting_bytes += size
         elif self.state is State.UP:
+            self._unread.wrote(credit.weight(message))
             self._control.append(message)
         else:
             self._early.append(message)
@@ -112,19 +123,7 @@ class Session:
             batch.append(self._receive_window.report())
         if not batch and not (self._waiting and self._send_window.open):
             return []
-        return list(self._packets(batch))
-
-    def _packets(self, batch: list[messages.Message]) -> collections.abc.Iterator[bytes]:
-        size = 0
-        current: list[messages.Message] = []
-        for weight, message in self._writable(batch):
-            if current and (size + weight > BATCH_BYTES or len(current) == shapes.MAX_LIST):
-                yield self._codec.encode(current, compress=self._compress)
-                size, current = 0, []
-            current.append(message)
-            size += weight
-        if current:
-            yield self._codec.encode(current, compress=self._compress)
+        return list(batches.packets(self._writable(batch), self._codec, compress=self._compress))
 
     def _writable(
         self, batch: list[messages.Message]
@@ -132,6 +131,8 @@ class Session:
         last_words = batch.pop() if self.state is State.CLOSED else None
         for message in batch:
             yield credit.weight(message), message
+        if self._unread.is_due and self.state is State.UP:
+            yield credit.OVERHEAD, self._probe()
         waiting, window = self._waiting, self._send_window
         while waiting and window.open:
             weight, message = waiting.popleft()
@@ -142,6 +143,16 @@ class Session:
             self._drop_waiting()
             yield credit.OVERHEAD, last_words
 
+    def _probe(self) -> messages.Message:
+        self._pings += 1
+        self._unread.ask(self._pings)
+        return messages.Ping(self._pings)
+
+    @property
+    def leaves_unread(self) -> bool:
+        """Whether so much needed no credit, and was not read, that what can wait should."""
+        return self._unread.is_full
+
     def receive(self, packet: bytes | memoryview, now: float) -> list[messages.Message]:
         """Take a packet in; give the messages in it that are for the session's owner.
 
@@ -151,12 +162,21 @@ class Session:
             return []
         self.heard = now
         self._pinged = None
+        count, size = self._receive_window.arrivals
         try:
             batch = self._codec.decode(packet)
         except errors.ProtocolError as exc:
             self._violated(str(exc))
             return []
-        return self._sort(batch)
+        inbound = self._sort(batch)
+        if self._allowance is not None and not self.closed:
+            credited, weight = self._receive_window.arrivals
+            told = len(batch) - (credited - count)
+            spent = self._codec.unpacked - allowance.BYTES_PER_WEIGHT * (weight - size)
+            spent = max(0, spent) + allowance.PER_MESSAGE * told
+            if not self._allowance.spend(spent, now):
+                self._violated("more was said than may be without credit")
+        return inbound
 
     def _sort(self, batch: list[messages.Message]) -> list[messages.Message]:
         """Act on what is for the session, give what is for its owner."""
@@ -202,6 +222,12 @@ class Session:
         if not self.closed:
             self._move(Event.LOSS, text)
 
+    def expel(self, text: str) -> None:
+        """End the session because the other side asked for more than it may."""
+        if not self.closed:
+            self.broke_rules = True
+            self.close(text)
+
     def tick(self, now: float) -> None:
         """Notice silence: ask with PING at first, then close the session."""
         if self.closed or now < self._deadline():
@@ -231,6 +257,12 @@ class Session:
         """Seconds of silence until PING, and from there until the session is closed."""
         raise NotImplementedError
 
+    def _grant(self, window_messages: int, window_bytes: int) -> None:
+        """The other side's window, no wider than what this side would buffer for it."""
+        self._send_window.grant(
+            min(window_messages, MAX_WINDOW), min(window_bytes, MAX_WINDOW_BYTES)
+        )
+
     def _move(
         self, event: Event, text: str = "", last_words: messages.Message | None = None
     ) -> None:
@@ -252,6 +284,7 @@ class Session:
 
     def _violated(self, text: str) -> None:
         reason = f"protocol error: {text}"
+        self.broke_rules = True
         self._move(Event.VIOLATION, reason, messages.Goodbye(reason))
 
     def _unexpected(self, message: messages.Message) -> None:
@@ -268,7 +301,9 @@ class Session:
         elif isinstance(message, messages.Credit):
             if not self._send_window.returned(message):
                 self._violated("credit returned for more than was sent")
-        elif not isinstance(message, messages.Pong):
+        elif isinstance(message, messages.Pong):
+            self._unread.answered(message.token)
+        else:
             self._unexpected(message)
 
 
@@ -315,72 +350,5 @@ class DialSession(Session):
             self._violated(f"endpoint chose version {welcome.version}, which was not offered")
             return
         self.welcome = welcome
-        self._send_window.grant(min(welcome.window_messages, MAX_WINDOW), welcome.window_bytes)
+        self._grant(welcome.window_messages, welcome.window_bytes)
         self._move(Event.WELCOME)
-
-
-class AcceptSession(Session):
-    """The endpoint's side; the first packet decides whether it comes up at all.
-
-    :param welcome: what to answer to HELLO; its version is the newest spoken here
-    :param admit: looks at a HELLO and gives the rejection, if it is not to be admitted
-    """
-
-    _transitions = states.ACCEPT_TRANSITIONS
-    _owners = TO_ENDPOINT
-
-    def __init__(
-        self,
-        welcome: messages.Welcome,
-        admit: collections.abc.Callable[[messages.Hello], messages.Reject | None],
-        *,
-        now: float,
-        codec: codecs.Codec,
-    ) -> None:
-        super().__init__(codec, (welcome.window_messages, welcome.window_bytes), now)
-        self.hello: messages.Hello | None = None
-        self._welcome = welcome
-        self._admit = admit
-
-    def _timing(self) -> tuple[float, float]:
-        interval = 1.5 * self._welcome.heartbeat / 1000
-        return interval, max(interval, 5.0)
-
-    def _handle(self, message: messages.Message) -> None:
-        if self.state is State.GREETING and isinstance(message, messages.Hello):
-            self._greeted(message)
-        else:
-            super()._handle(message)
-
-    def _greeted(self, hello: messages.Hello) -> None:
-        if len(hello.peer) != ID_BYTES or len(hello.outbox) not in (0, ID_BYTES):
-            self._violated(f"ids of a HELLO have {ID_BYTES} bytes")
-            return
-        rejection = self._judge(hello)
-        if rejection is not None:
-            self.rejection = rejection.code
-            self._move(Event.REJECT, f"rejected: {rejection.text}", rejection)
-            return
-        self.hello = hello
-        self._compress = hello.compress
-        self._send_window.grant(min(hello.window_messages, MAX_WINDOW), hello.window_bytes)
-        version = min(hello.newest_version, self._welcome.version)
-        self._control.append(self._welcome._replace(version=version))
-        self._move(Event.HELLO)
-
-    def _judge(self, hello: messages.Hello) -> messages.Reject | None:
-        newest = self._welcome.version
-        if min(hello.newest_version, newest) >= max(hello.oldest_version, OLDEST_VERSION):
-            return self._admit(hello)
-        return messages.Reject(
-            messages.Rejection.VERSION,
-            f"endpoint speaks versions {OLDEST_VERSION} to {newest}, "
-            f"peer {hello.oldest_version} to {hello.newest_version}",
-        )
-
-    def _unexpected(self, message: messages.Message) -> None:
-        if self.state is State.GREETING:
-            text = f"reset: {type(message).__name__} before HELLO"
-            self._move(Event.RESET, text, messages.Reset())
-        else:
-            super()._unexpected(message)

@@ -5,6 +5,8 @@ import collections
 import dataclasses
 
 _PINGS_A_SECOND = 5000
+_HANDSHAKES_A_SECOND = 800
+"""Sessions that can begin in a second where each has to prove a key: that takes 1.3 ms."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,6 +34,30 @@ class Settings:
     def heartbeat(self) -> float:
         """Seconds between the pings of an idle session: longer when many are planned for."""
         return max(1.0, self.max_sessions / _PINGS_A_SECOND)
+
+    def with_keys(self) -> "Settings":
+        """The same where every connection is encrypted."""
+        slower = min(self.greetings_per_second, _HANDSHAKES_A_SECOND)
+        return dataclasses.replace(self, greetings_per_second=slower)
+
+    def has_own_room(self, backlog: tuple[int, int], share: int) -> bool:
+        """Whether one more message may wait for a peer, for which so much waits.
+
+        :param share: 1 for deliveries, 2 for answers
+        """
+        count, size = backlog
+        return count < share * self.pending_messages and size < share * self.pending_bytes
+
+    def has_room(self, backlog: tuple[int, int], pending: int, share: int) -> bool:
+        """The same, where *pending* bytes wait for all peers.
+
+        Beyond the total a peer still has its part of it, so that those who do not read take
+        nothing from those who do.
+        """
+        is_full = pending >= share * self.pending_bytes_total
+        if is_full and backlog[1] >= self.pending_bytes_total // self.max_sessions:
+            return False
+        return self.has_own_room(backlog, share)
 
 
 @dataclasses.dataclass(slots=True)

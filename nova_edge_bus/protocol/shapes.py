@@ -52,6 +52,9 @@ def _picker(positions: list[int]) -> _Pick:
 def _check_texts(values: list[typing.Any]) -> list[typing.Any]:
     if any(type(value) is not str for value in values):
         raise errors.ProtocolError("list of texts holds something else")
+    lengths = list(map(len, values))
+    if lengths and (max(lengths) > MAX_TEXT or sum(lengths) > MAX_LIST_TEXT):
+        raise errors.ProtocolError("list of texts holds more than it may")
     return values
 
 
@@ -103,6 +106,8 @@ class Shape:
         self._accepted = frozenset(itertools.product(*choices))
         self._numbers = _picker([i for i, kind in enumerate(kinds) if kind is int])
         self._has_numbers = int in kinds
+        self._texts = _picker([i for i, kind in enumerate(kinds) if kind is str])
+        self._has_texts = str in kinds
         self._ids = _picker(
             [i for i, name in enumerate(hints) if kinds[i] is bytes and name != "body"]
         )
@@ -132,6 +137,10 @@ class Shape:
             numbers = self._numbers(fields)
             if min(numbers) < 0 or max(numbers) > MAX_INT:
                 raise errors.ProtocolError(f"{self._name} has a number out of range")
+        if self._has_texts and max(map(len, self._texts(fields))) > MAX_TEXT:
+            raise errors.ProtocolError(
+                f"{self._name} has a text of more than {MAX_TEXT} characters"
+            )
         for value in self._ids(fields):
             if value is not None and len(value) > MAX_ID:
                 raise errors.ProtocolError(f"{self._name} has an id of {len(value)} bytes")

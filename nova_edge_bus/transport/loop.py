@@ -52,10 +52,13 @@ class Loop:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller.register(self._wake, zmq.POLLIN)
         self._wake_lock = concurrency.native.threading.Lock()
+        self._woken = False
         self._calls: collections.deque[collections.abc.Callable[[], None]] = collections.deque()
         self._services: dict[Service, list[_Socket]] = {}
         self._owners: dict[_Socket, Service] = {}
         self._stopping = False
+        self.turned_at = concurrency.monotonic()
+        """When a turn last began, in seconds of the monotonic clock; any thread may read it."""
 
     def register(self, service: Service) -> None:
         """Begin to run a service."""
@@ -90,6 +93,12 @@ class Loop:
         After :meth:`close` nothing runs any more.
         """
         self._calls.append(call)
+        # One write is enough for all calls until the loop takes them. Each write gives the
+        # interpreter away while the lock is held, and dozens of threads that all hand in their
+        # replies would queue up behind it.
+        if self._woken:
+            return
+        self._woken = True
         with self._wake_lock:
             if self._wake >= 0:
                 os.eventfd_write(self._wake, 1)
@@ -111,7 +120,7 @@ class Loop:
         does not take what waits in its sockets for silence.
         """
         ready = self._poller.poll(self._timeout(longest_wait))
-        now = concurrency.monotonic()
+        now = self.turned_at = concurrency.monotonic()
         for source, _ in ready:
             if source == self._wake:
                 self._run_calls()
@@ -146,6 +155,8 @@ class Loop:
             os.eventfd_read(self._wake)
         except BlockingIOError:
             pass
+        # Before the calls are taken: whoever comes later has to wake the loop anew.
+        self._woken = False
         for _ in range(len(self._calls)):
             self._guard(self._calls.popleft())
 

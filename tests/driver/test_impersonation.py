@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from nova_edge_bus.cell import ownership
 from nova_edge_bus.keys import files
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.runtime import link
+from nova_edge_bus.runtime import mailbox
 from tests.driver import endpoints
 from tests.driver import keyrings
 from tests.driver import peers
@@ -66,7 +68,7 @@ def test_in_the_place_of_a_session_of_another(
     honest.go_on()
     secured.await_refusal(endpoint, "(compute:edge-1)", "its peer id or its outbox")
     assert "edge-7" not in "".join(
-        line for line in endpoint.log.splitlines() if "session closed" in line
+        line for line in endpoint.log.splitlines() if "session-closed" in line
     )
 
 
@@ -254,10 +256,40 @@ def test_who_is_sent_away_each_time_comes_back_more_and_more_rarely(
     lives = 8
 
     def ends() -> list[datetime.datetime]:
-        lines = [line for line in endpoint.log.splitlines() if "session closed" in line]
+        lines = [line for line in endpoint.log.splitlines() if "session-closed" in line]
         return [datetime.datetime.fromisoformat(line[:23].replace(",", ".")) for line in lines]
 
     wait_until(lambda: len(ends()) >= lives, peers.WAIT_SECONDS, "it to be sent away so often")
     # A slow machine only makes this longer.
     shortest = sum(link.FIRST_PAUSE / 2 * 2**number for number in range(lives - 1))
     assert (ends()[lives - 1] - ends()[0]).total_seconds() > 0.9 * shortest
+
+
+def test_a_command_that_outlives_its_receiver_is_judged_by_who_sent_it(
+    endpoint: endpoints.Endpoint,
+    keyring: keyrings.Keyring,
+    make_peer: MakePeer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The inbox keeps the endpoint's word; in the next life there is nobody else to ask."""
+    options = {**keyring.peer("centre-1", "conductor"), "journal": "of-centre"}
+    first = make_peer(endpoint.url, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        # It takes commands over and never gets to them.
+        patch.setattr(mailbox.Mailbox, "poll", lambda *_: time.sleep(0.01) or [])
+        first.serve("conductor", "centre-1", peers.Recorder("centre-1"))
+        sender = make_peer(endpoint.url, **keyring.peer("edge-7"))
+        sender.client("conductor").cast({}, "put", value=1)
+        peers.await_drained(sender)
+        first.close()
+    writers: list[str] = []
+    judge = ownership.ownership_of
+    monkeypatch.setattr(
+        ownership,
+        "ownership_of",
+        lambda message, writer: writers.append(writer) or judge(message, writer),
+    )
+    recorder = peers.Recorder("centre-1")
+    make_peer(endpoint.url, **options).serve("conductor", "centre-1", recorder)
+    assert recorder.take(1) == [1]
+    assert writers == ["compute:edge-7"]

@@ -215,7 +215,7 @@ class Process:
         for name in self.links:
             self._look_at_link(name)
         self.sender.ship(now)
-        self.receiver.flush()
+        self.receiver.flush(now)
         for link in self.links.values():
             if link is not None:
                 link.write()

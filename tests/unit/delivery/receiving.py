@@ -44,7 +44,7 @@ class ReceiverPort:
     def dispatch(self, item: origins.Inbound) -> None:
         self._process.mailboxes[item.listener].append(item)
 
-    def is_crowded(self, listener: int) -> bool:
+    def is_crowded(self, listener: int, identity: str) -> bool:
         return len(self._process.mailboxes[listener]) >= MAILBOX
 
     def forget(self, origin: bytes, address: str, floor: int) -> None:

@@ -274,7 +274,7 @@ class ReceiverRig:
 
     def said(self, cls: type[Any]) -> list[Any]:
         """What has been sent of one class since it was last asked for, acknowledged or not."""
-        self.receiver.flush()
+        self.receiver.flush(self.now)
         found = [message for _, message in self.sent if isinstance(message, cls)]
         self.sent = [each for each in self.sent if not isinstance(each[1], cls)]
         return found
@@ -311,7 +311,7 @@ class ReceiverRig:
     def dispatch(self, item: origins.Inbound) -> None:
         self.dispatched.append(item)
 
-    def is_crowded(self, listener: int) -> bool:
+    def is_crowded(self, listener: int, identity: str) -> bool:
         return listener in self.crowded
 
     def forget(self, origin: bytes, address: str, floor: int) -> None:

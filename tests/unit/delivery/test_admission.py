@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much of its senders' backlogs a receiver lets come, and works on at a time."""
 
+import sys
+
 import pytest
 
 from nova_edge_bus.delivery import admission
 from nova_edge_bus.delivery import origins
+from nova_edge_bus.delivery import pace
 from nova_edge_bus.delivery import receiver
 from nova_edge_bus.protocol import messages
 from tests.unit.delivery import rigs
 from tests.unit.delivery.rigs import TOPIC
 
 SLOTS = 2
-ROOM = SLOTS * admission.GRANTED_PER_SLOT
+ROOM = SLOTS * pace.AHEAD_OF_SLOT
 MANY = 500
 THROUGH = 1000
 
@@ -25,9 +28,16 @@ def outbox(number: int) -> bytes:
     return b"box-%04d" % number
 
 
-def want(rig: rigs.ReceiverRig, entries: int, *, sender: int = 1, through: int = THROUGH) -> None:
+def want(
+    rig: rigs.ReceiverRig,
+    entries: int,
+    *,
+    sender: int = 1,
+    through: int = THROUGH,
+    unused: int = 0,
+) -> None:
     message = messages.Want(
-        b"me------", b"peer%04d" % sender, outbox(sender), TOPIC, through, entries
+        b"me------", b"peer%04d" % sender, outbox(sender), TOPIC, through, entries, unused
     )
     rig.receiver.want(message, "e1", rig.now)
 
@@ -92,7 +102,7 @@ def test_so_many_are_worked_on_and_the_rest_waits_its_turn(rig: rigs.ReceiverRig
         backlog(rig, number)
     assert [item.number for item in rig.dispatched] == [1, 2]
     rig.finish(rig.dispatched[0])
-    rig.receiver.flush()
+    rig.receiver.flush(rig.now)
     assert [item.number for item in rig.dispatched] == [1, 2, 3]
 
 
@@ -132,7 +142,7 @@ def test_what_is_not_used_is_given_back(rig: rigs.ReceiverRig) -> None:
     assert grants(rig) == {outbox(1): ROOM}
     want(rig, MANY, sender=2)
     assert grants(rig) == {outbox(2): 0}
-    want(rig, 0)
+    want(rig, 0, unused=ROOM)
     assert grants(rig) == {outbox(2): ROOM}
 
 
@@ -173,7 +183,7 @@ def test_a_record_that_is_put_off_keeps_no_other_from_being_worked_on(
     for number in range(1, 4):
         backlog(rig, number)
     rig.receiver.put_off(rig.dispatched[0])
-    rig.receiver.flush()
+    rig.receiver.flush(rig.now)
     assert [item.number for item in rig.dispatched] == [1, 2, 3]
 
 
@@ -186,7 +196,7 @@ def test_a_backlog_is_worked_off_in_the_order_of_its_groups(rig: rigs.ReceiverRi
     assert [item.number for item in rig.dispatched] == [1, 3]
     for done in (0, 1, 2, 3):
         rig.finish(rig.dispatched[done])
-        rig.receiver.flush()
+        rig.receiver.flush(rig.now)
     assert [item.number for item in rig.dispatched] == [1, 3, 4, 2]
 
 
@@ -213,7 +223,7 @@ def test_a_backlog_for_a_listener_that_has_gone_is_refused(rig: rigs.ReceiverRig
     rig.receiver.unlisten(1)
     for item in list(rig.dispatched):
         rig.finish(item)
-    rig.receiver.flush()
+    rig.receiver.flush(rig.now)
     assert rig.refusals() == [(3, messages.Refusal.NOT_LISTENING)]
 
 
@@ -229,6 +239,19 @@ def test_a_command_makes_room_as_soon_as_it_is_in_the_inbox(rig: rigs.ReceiverRi
     assert grants(rig) == {outbox(1): ROOM}
 
 
+def test_commands_do_not_make_a_conductor_quick(rig: rigs.ReceiverRig) -> None:
+    """They are quick to take; what is worked on is no quicker for that."""
+    want(rig, MANY)
+    for number in range(1, MANY + 1):
+        rig.command(number, outbox=outbox(1), reply_to=b"peer0001")
+        if number % ROOM == 0:
+            grants(rig)
+    want(rig, MANY)
+    rig.now += 1.0
+    assert sum(grants(rig).values()) > 10 * ROOM
+    assert rig.receiver.admission.slots == SLOTS
+
+
 def test_a_stream_of_which_nothing_is_wanted_any_more_is_forgotten(
     rig: rigs.ReceiverRig,
 ) -> None:
@@ -237,7 +260,7 @@ def test_a_stream_of_which_nothing_is_wanted_any_more_is_forgotten(
     for item in backlog(rig, 1):
         rig.finish(item)
     rig.wait(3 * receiver.IDLE_SWEEP)
-    assert rig.receiver._admission._lines == {}
+    assert rig.receiver.admission._lines == {}
 
 
 def test_one_that_admits_without_bounds_says_nothing() -> None:
@@ -258,3 +281,51 @@ def test_replies_pass_the_floor_and_leave_room(rig: rigs.ReceiverRig) -> None:
     rig.record(ROOM + 1, outbox=outbox(1), reply_to=b"peer0001", floor=ROOM + 1)
     assert sum(grants(rig).values()) == ROOM - 1
     assert receiver.MAX_PARKED > ROOM
+
+
+def test_who_does_much_in_a_second_works_on_more_and_has_more_before_it(
+    rig: rigs.ReceiverRig,
+) -> None:
+    number = 0
+    for _ in range(100):
+        want(rig, MANY, through=sys.maxsize)
+        granted = sum(grants(rig).values())
+        for _ in range(granted):
+            number += 1
+            backlog(rig, number)
+        while rig.dispatched:
+            rig.finish(rig.dispatched.pop())
+            rig.receiver.flush(rig.now)
+        rig.now += 0.02
+    assert granted > 10 * ROOM
+    assert rig.receiver.admission.slots > 10 * SLOTS
+    for _ in range(40):
+        rig.now += pace.LOOK_SECONDS
+        rig.receiver.flush(rig.now)
+    want(rig, 0, unused=sys.maxsize)
+    want(rig, MANY, sender=2)
+    assert grants(rig)[outbox(2)] == ROOM
+    assert rig.receiver.admission.slots == SLOTS
+
+
+def test_what_rests_leaves_room_for_half_of_what_there_is_room_for(rig: rigs.ReceiverRig) -> None:
+    want(rig, MANY)
+    grants(rig)
+    for number in range(1, ROOM + 1):
+        backlog(rig, number)
+    for number in range(ROOM):
+        rig.receiver.put_off(rig.dispatched[number])
+        rig.receiver.flush(rig.now)
+    assert sum(grant.entries for grant in rig.said(messages.Grant)) == ROOM // 2
+
+
+def test_large_entries_take_more_room(rig: rigs.ReceiverRig) -> None:
+    want(rig, MANY)
+    grants(rig)
+    size = admission.MOST_BYTES // 4
+    for number in range(1, 5):
+        rig.record(number, outbox=outbox(1), reply_to=b"peer0001", body=bytes(size))
+    want(rig, MANY, unused=ROOM - 4)
+    assert grants(rig) == {outbox(1): 0}
+    rig.finish(rig.dispatched[0])
+    assert sum(grants(rig).values()) == ROOM - 3

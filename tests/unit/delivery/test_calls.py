@@ -122,3 +122,20 @@ def test_a_call_says_how_much_time_is_left(rig: rigs.SenderRig) -> None:
     rig.call(expires=rig.now + 1.5)
     rig.call(expires=rig.now - 1.0)
     assert [each.remaining for each in rig.ship()] == [1500, 1]
+
+
+def test_a_call_goes_out_although_the_one_before_it_was_given_up(rig: rigs.SenderRig) -> None:
+    """Their stream is forgotten in between, and another one has its place."""
+    given_up = rig.call()
+    rig.sender.cancel(given_up.number)
+    call = rig.call()
+    assert [each.number for each in rig.ship()] == [call.call_number]
+    rig.applied(call)
+    assert rig.sender.depth() == 0
+    rig.routes()
+    given_up = rig.call()
+    rig.sender.cancel(given_up.number)
+    call = rig.call()
+    assert rig.ship() == []
+    rig.routes(A, B)
+    assert [each.number for each in rig.ship()] == [call.call_number]

@@ -2,11 +2,13 @@
 """How a sender asks for credit for its backlog, and what it ships with it."""
 
 import collections
+import sys
 
 import pytest
 
 from nova_edge_bus.delivery import permits
 from nova_edge_bus.delivery import streams
+from nova_edge_bus.protocol import codec
 from nova_edge_bus.protocol import messages
 from tests.unit.delivery import rigs
 from tests.unit.delivery.rigs import TOPIC
@@ -24,6 +26,15 @@ def rig() -> rigs.SenderRig:
 
 def numbers(shipped: list[messages.Deliver]) -> list[int]:
     return [message.number for message in shipped]
+
+
+def gives_back(rig: rigs.SenderRig) -> dict[bytes, int]:
+    """What has been given back to each peer since this was last asked for."""
+    questions, rig.questions = rig.questions, []
+    given: collections.Counter[bytes] = collections.Counter()
+    for _, message in questions:
+        given[message.to] += message.unused
+    return {peer: entries for peer, entries in given.items() if entries}
 
 
 def cut_off(rig: rigs.SenderRig, count: int, groups: int = 100) -> None:
@@ -90,12 +101,12 @@ def test_what_waits_for_a_moment_until_it_is_known_who_takes_it_is_no_backlog(
     assert numbers(rig.ship()) == [1, 2, 3]
 
 
-def test_each_is_asked_for_its_share(rig: rigs.SenderRig) -> None:
+def test_each_is_asked_for_all_and_what_comes_is_spread(rig: rigs.SenderRig) -> None:
     cut_off(rig, 60)
-    rig.routes(A, B, OTHERS[0])
-    rig.ship()
     takers = [A, B, OTHERS[0]]
-    assert rig.asked() == {taker.peer: 20 for taker in takers}
+    rig.routes(*takers)
+    rig.ship()
+    assert rig.asked() == {taker.peer: 60 for taker in takers}
     for taker in takers:
         rig.grant(taker, 20)
         rig.ship()
@@ -146,15 +157,29 @@ def test_a_group_stays_with_its_consumer_and_in_order(rig: rigs.SenderRig) -> No
     cut_off(rig, 5, groups=1)
     rig.routes(A, B)
     rig.ship()
-    assert rig.asked() == {A.peer: 1, B.peer: 1}, "only the first can go to anybody"
-    rig.grant(A, 1)
-    rig.grant(B, 4)
-    assert numbers(rig.ship()) == [1]
-    to = rig.shipped[0][1].to
-    other = B if to == A.peer else A
-    assert rig.asked() == {to: 4, other.peer: 0}, "the rest goes there, and nothing elsewhere"
-    rig.grant(A if to == A.peer else B, 4)
-    assert [(each.number, each.after) for each in rig.ship()] == [(2, 1), (3, 2), (4, 3), (5, 4)]
+    assert rig.asked() == {A.peer: 5, B.peer: 5}, "all can follow the first"
+    rig.grant(A, 2)
+    assert [(each.number, each.after) for each in rig.ship()] == [(1, 0), (2, 1)]
+    assert rig.asked() == {B.peer: 0}, "and nothing is wanted elsewhere now"
+    rig.grant(A, 3)
+    assert [(each.number, each.after) for each in rig.ship()] == [(3, 2), (4, 3), (5, 4)]
+    assert {message.to for _, message in rig.shipped} == {A.peer}
+
+
+def test_a_notification_does_not_pass_those_that_wait_for_credit(rig: rigs.SenderRig) -> None:
+    for _ in range(2):
+        rig.command(expires=1e9)
+    rig.wait(streams.BACKLOG_AFTER + 0.5)
+    rig.routes(A)
+    rig.ship()
+    rig.command(expires=1e9)
+    assert rig.ship() == []
+    rig.grant(A, 2)
+    assert numbers(rig.ship()) == [1, 2]
+    rig.command(expires=1e9)
+    assert rig.ship() == []
+    rig.grant(A, 9)
+    assert numbers(rig.ship()) == [3, 4]
 
 
 def test_what_cannot_be_used_is_given_back(rig: rigs.SenderRig) -> None:
@@ -167,17 +192,48 @@ def test_what_cannot_be_used_is_given_back(rig: rigs.SenderRig) -> None:
     assert rig.asked() == {B.peer: 0}
 
 
-def test_a_permit_lapses(rig: rigs.SenderRig) -> None:
+def test_what_comes_too_late_is_given_back(rig: rigs.SenderRig) -> None:
+    """Each consumer is asked, and the first to grant has all."""
     cut_off(rig, 2)
-    rig.full.add("e1")
-    rig.routes(A)
-    rig.full.clear()
+    rig.routes(A, B)
     rig.ship()
     rig.grant(A, 2)
-    rig.now += permits.PERMIT_SECONDS + 0.1
-    rig.sender.tick(rig.now)
-    assert rig.ship() == []
-    assert rig.asked() == {A.peer: 2}
+    first = rig.ship()
+    rig.asked()
+    rig.grant(B, 2)
+    rig.ship()
+    assert gives_back(rig) == {B.peer: 2}
+    rig.applied(*(rig.sender._backlog.find(each.kind, each.number) for each in first))
+    rig.durable()
+    rig.grant(B, 3)
+    rig.ship()
+    assert gives_back(rig) == {B.peer: 3}, "also when nothing is left of the stream"
+
+
+def test_a_consumer_that_grants_too_much_does_no_harm(rig: rigs.SenderRig) -> None:
+    cut_off(rig, 2)
+    rig.routes(A)
+    rig.ship()
+    rig.questions.clear()
+    for _ in range(2):
+        rig.grant(A, sys.maxsize)
+    assert numbers(rig.ship()) == [1, 2]
+    for _, question in rig.questions:
+        assert codec.Codec().decode(codec.Codec().encode([question])) == [question]
+
+
+def test_what_is_granted_and_cannot_be_used_now_is_given_back_at_once(
+    rig: rigs.SenderRig,
+) -> None:
+    cut_off(rig, 6, groups=2)
+    rig.routes(A, B)
+    rig.ship()
+    rig.grant(A, 1)
+    rig.ship()
+    rig.questions.clear()
+    rig.grant(B, 6)
+    assert numbers(rig.ship()) == [2, 4, 6], "the other group is with A"
+    assert gives_back(rig) == {B.peer: 3}
 
 
 def test_more_is_asked_for_when_all_that_was_asked_for_has_come(rig: rigs.SenderRig) -> None:

@@ -72,7 +72,20 @@ def test_an_answer_is_kept_until_the_floor_has_passed(rig: rigs.ReceiverRig) -> 
     assert len(rig.said(messages.Reply)) == 1
     rig.record(2, floor=2)
     assert rig.record(1) == []
-    assert rig.said(messages.Reply) == [], "the sender has said that it has the answer"
+    assert [each.body for each in rig.said(messages.Reply)] == [b"null"], "the answer is gone"
+
+
+def test_a_copy_of_a_journal_is_told_what_its_outbox_has_settled(rig: rigs.ReceiverRig) -> None:
+    """Whoever replays it, or lives on beside it, would else wait for an answer for ever."""
+    rig.finish(*rig.record(1))
+    rig.finish(*rig.record(3, after=1, floor=3))
+    rig.said(messages.Reply)
+    assert rig.record(1, reply_to=b"sender-2") == []
+    assert rig.record(2, after=1, reply_to=b"sender-2") == []
+    assert rig.said(messages.Reply) == [
+        messages.Reply(b"sender-2", OUTBOX, rigs.Kind.RECORD, number, 0, b"null")
+        for number in (1, 2)
+    ]
 
 
 def test_the_answer_to_a_call_is_kept_for_a_time_after_it_was_given(
@@ -296,13 +309,14 @@ def test_nothing_remains_of_a_sender_that_is_done(rig: rigs.ReceiverRig) -> None
     rig.record(20, after=19, floor=21)
     assert len(rig.receiver._active) == 0
     rig.wait(2 * receiver.IDLE_RETENTION)
-    assert (rig.receiver._origins, len(rig.receiver._answered)) == ({}, 0)
+    assert ([*rig.receiver._senders.values()], len(rig.receiver._answered)) == ([], 0)
+    assert rig.receiver._holdings.total == 0
 
 
 def test_what_is_done_is_forgotten_as_the_floor_rises(rig: rigs.ReceiverRig) -> None:
     for number in range(1, 1000):
         rig.finish(*rig.record(number, floor=max(1, number - 5), after=number - 1))
-    (origin,) = rig.receiver._origins.values()
+    (origin,) = rig.receiver._senders.values()
     assert len(origin.items) <= 6
     assert len(origin.done) <= 6
 
@@ -311,5 +325,5 @@ def test_a_record_that_ends_below_the_floor_leaves_nothing(rig: rigs.ReceiverRig
     (item,) = rig.record(1)
     rig.record(2, floor=2)
     rig.finish(item)
-    (origin,) = rig.receiver._origins.values()
+    (origin,) = rig.receiver._senders.values()
     assert (set(origin.items), origin.done) == ({2}, set())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sessions joined to each other without a socket."""
 
+from nova_edge_bus.protocol import accepted
 from nova_edge_bus.protocol import codec
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import session
@@ -23,8 +24,8 @@ def accept(
     rejection: messages.Reject | None = None,
     welcome: messages.Welcome = WELCOME,
     now: float = 0.0,
-) -> session.AcceptSession:
-    return session.AcceptSession(welcome, lambda hello: rejection, now=now, codec=CODEC)
+) -> accepted.AcceptSession:
+    return accepted.AcceptSession(welcome, lambda hello: rejection, now=now, codec=CODEC)
 
 
 def carry(
@@ -54,7 +55,7 @@ def carry_seen(
     return [message for packet in packets for message in CODEC.decode(packet)]
 
 
-def joined(now: float = 0.0) -> tuple[session.DialSession, session.AcceptSession]:
+def joined(now: float = 0.0) -> tuple[session.DialSession, accepted.AcceptSession]:
     """Both sides of a session that is up."""
     dialled, accepted = dial(now=now), accept(now=now)
     carry(dialled, accepted, now)

@@ -28,6 +28,7 @@ def test_forgotten_addresses_are_pushed_no_more() -> None:
     world = fleet.Fleet()
     a = world.join("a")
     a.session.queue(messages.Lookup(["v/e/t"]))
+    world.settle()
     a.session.queue(messages.Forget(["v/e/t", "never"]))
     world.settle()
     world.listen("b", "v/e/t")

@@ -18,6 +18,8 @@ FILES = {
     "v1": "e68c51a947c4ff2d5b7ec855b6eb2da2b6b180c06f6565410f97bf0701a7e08c",
     "v1-backlog": "81874848285bd64349548bf43cc94c46125ebdf7339bebd1c5641738c67f8fc6",
     "v1-identity": "52da932e6de48d506c7a63ba1959f86b9349d1dbfe10406c2b7e202aeba0daa8",
+    "v1-report": "b2ae595cc203082879b71db078b40be276196bbef9e864bf6a29fb94cc84a987",
+    "v1-unused": "0be9e4535ac81925579c06aedf8370cae293853b7f06d53af748f92c31c203b3",
 }
 GOLDEN = {
     name: json.loads((ROOT / "tests" / "golden" / f"{name}.json").read_text()) for name in FILES

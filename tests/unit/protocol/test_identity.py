@@ -114,6 +114,35 @@ def test_a_host_ships_what_a_dead_process_of_it_has_left() -> None:
     assert [each.outbox for each in centre.of(messages.Deliver)] == left
 
 
+def test_the_centre_ships_what_any_host_has_left_and_takes_nothing_for_its_own() -> None:
+    """A host that was taken for dead is admitted when it comes back."""
+    world = fleet.Fleet()
+    dead, conducting = compute(world, "edge-1"), conductor(world, "c-1")
+    known = dead.session.hello.outbox
+    dead.session.close("over")
+    world.settle()
+    operator = world.join(
+        "c-2", visitor=visitor("c-2", identity.Role.CENTRE), service="nova-edge-bus"
+    )
+    for number, outbox in enumerate((known, b"o-other ")):
+        operator.session.queue(delivery(conducting, outbox=outbox, number=number))
+    world.settle()
+    assert [each.outbox for each in conducting.of(messages.Deliver)] == [known, b"o-other "]
+    for host, outbox in (("edge-1", known), ("edge-2", b"o-other ")):
+        back = compute(world, host, peer=b"p-" + host.encode(), outbox=outbox)
+        assert back.session.rejection is None
+    assert world.refused == []
+
+
+def test_nobody_has_the_outbox_of_another_for_his_session_not_even_the_centre() -> None:
+    world = fleet.Fleet()
+    owner = compute(world, "edge-1")
+    who = visitor("c-2", identity.Role.CENTRE)
+    outbox = owner.session.hello.outbox
+    thief = world.join("c-2", visitor=who, service="nova-edge-bus", outbox=outbox, epoch=99)
+    assert thief.session.rejection == messages.Rejection.IDENTITY
+
+
 def test_the_same_peer_comes_back_and_nobody_else_does() -> None:
     world = fleet.Fleet()
     owner = compute(world, "edge-1")

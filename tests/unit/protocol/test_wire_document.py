@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nova_edge_bus.protocol import accepted
 from nova_edge_bus.protocol import codec
 from nova_edge_bus.protocol import credit
 from nova_edge_bus.protocol import messages
@@ -94,6 +95,7 @@ TABLES = [
     table("Kinds of a delivery", ("value", "kind"), choice_rows(messages.Kind)),
     table("Status of a reply", ("value", "status"), choice_rows(messages.Status)),
     table("Reasons to refuse a delivery", ("value", "reason"), choice_rows(messages.Refusal)),
+    table("State of a peer", ("value", "state"), choice_rows(messages.PeerState)),
     table("Reasons to reject a session", ("value", "reason"), choice_rows(messages.Rejection)),
     table(
         "Limits", ("what", "at most"),
@@ -108,6 +110,12 @@ TABLES = [
             ("lists of a packet, messages included", shapes.MAX_LISTS),
             ("consumers that one Routes lists", routes.MAX_CONSUMERS),
             ("messages outstanding on a session", session.MAX_WINDOW),
+            ("bytes outstanding on a session, beside one message", session.MAX_WINDOW_BYTES),
+            ("bytes of the packet with the HELLO, unpacked", accepted.MAX_GREETING),
+            (
+                f"bytes beside the bodies in an unpacked packet of more than {codec.LARGE}",
+                codec.MAX_BESIDE_BODIES,
+            ),
             ("bytes a packet expands to without regard to its size", codec.FREE_EXPANSION),
             ("times its own size that a larger packet expands to", codec.MAX_RATIO),
         ],
