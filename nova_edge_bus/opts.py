@@ -77,13 +77,12 @@ _edge_bus_opts = [
     ),
     cfg.IntOpt(
         "backlog_at_once",
-        default=0,
+        default=2,
         min=0,
-        help="How many entries from before the end of a cut this process works on at a time, "
-        "of all senders together; each worker of a service counts by itself. What is sent now "
-        "passes them by. More drain faster while the processors and the database can take it, "
-        "and calls then wait longer. 0: as many as come. For the conductors of a large fleet, 4 "
-        "is a number to begin with.",
+        help="How many entries from before the end of a cut this process works on at a time "
+        "where each takes long, of all senders together; each worker of a service counts by "
+        "itself. What is sent now passes them by. More drain faster while the processors and "
+        "the database can take it, and calls then wait longer. 0: as many as come.",
     ),
     cfg.IntOpt(
         "notification_ttl",
@@ -120,6 +119,14 @@ _edge_bus_opts = [
         help="Host an endpoint at this address, such as tcp://127.0.0.1:5570, inside the first "
         "process of the service that can bind it; another process takes over when that one "
         "ends. Empty: host none.",
+    ),
+    cfg.StrOpt(
+        "metrics_listen",
+        default="",
+        help="Serve metrics for Prometheus, and health, over HTTP at this address, such as "
+        "127.0.0.1:9571, for all processes of this host that share journal_dir: the first one "
+        "that can bind it does so, another takes over when that one ends. PORT alone means "
+        "127.0.0.1; nothing there is encrypted. Empty: serve none.",
     ),
     cfg.BoolOpt(
         "allow_insecure",

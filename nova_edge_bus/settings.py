@@ -38,7 +38,8 @@ class Settings:
     listen: str
     allow_insecure: bool
     contracts: tuple[tuple[str, Contract], ...] = ()
-    backlog_at_once: int = 0
+    backlog_at_once: int = 2
+    metrics_listen: str = ""
     curve_dir: str = "/etc/nova/edge-bus"
     curve_key_file: str = "peer.key"
     curve_server_keys: tuple[str, ...] = ()

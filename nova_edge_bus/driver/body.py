@@ -13,12 +13,22 @@ from oslo_serialization import jsonutils
 from nova_edge_bus.protocol import shapes
 
 MAX_BYTES = shapes.MAX_BODY
+_CREDENTIALS = ("auth_token", "service_token", "service_catalog")
+"""What a request context lets its holder do as the user, and where."""
 
 
 def pack(ctxt: dict[str, Any], message: dict[str, Any]) -> bytes:
     """The body of a call, a cast or a notification."""
     packed: bytes = jsonutils.dump_as_bytes([ctxt, message])
     return packed
+
+
+def without_credentials(ctxt: dict[str, Any]) -> dict[str, Any]:
+    """The context of one who acts for the user and cannot act as the user.
+
+    It still has these keys, as nova's own contexts of periodic tasks do.
+    """
+    return ctxt | {key: None for key in _CREDENTIALS if key in ctxt}
 
 
 def unpack(body: bytes) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]:

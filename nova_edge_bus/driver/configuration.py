@@ -15,6 +15,7 @@ from nova_edge_bus import opts
 from nova_edge_bus import settings
 from nova_edge_bus.contracts import overrides
 from nova_edge_bus.keys import credentials
+from nova_edge_bus.monitoring import listening
 
 
 def read(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL) -> settings.Settings:
@@ -40,6 +41,11 @@ def read(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL) -> settings.Set
             ) from error
     values = {name: _value(conf, url, name) for name in known}
     values["contracts"] = overrides.parse(values["contracts"])
+    if values["metrics_listen"]:
+        try:
+            listening.parse(values["metrics_listen"])
+        except ValueError as error:
+            raise errors.ConfigurationError(f"bad metrics_listen: {error}") from error
     values["curve_server_keys"] = tuple(values["curve_server_keys"])
     endpoints = tuple(
         dict.fromkeys(settings.endpoint_address(host.hostname, host.port) for host in url.hosts)

@@ -10,6 +10,8 @@ from typing import Any
 from oslo_messaging._drivers import base
 
 from nova_edge_bus import concurrency
+from nova_edge_bus import errors
+from nova_edge_bus import events
 from nova_edge_bus.cell import audit
 from nova_edge_bus.cell import fencing
 from nova_edge_bus.cell import floors
@@ -86,6 +88,12 @@ class RpcIncoming(base.RpcIncomingMessage):
             if failure is not None and self._may_be_applied_later(failure):
                 self._client.put_off(self._item)
                 return
+            if failure is not None and self._note is not None:
+                denied = isinstance(failure[1], errors.Fenced)
+                self._client.refused(self._item, denied=denied)
+                LOG.warning(
+                    events.CONFLICT, self._item.origin.hex(), self._item.number, failure[1]
+                )
         elif self._note and audit.QUESTION in self._note:
             reply, failure = _audited(self._note)
         if self._item.kind in (messages.Kind.REQUEST, messages.Kind.RECORD):

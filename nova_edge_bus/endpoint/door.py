@@ -26,8 +26,6 @@ LOOK_AT_ALL = 30.0
 and a file that is edited in place leaves no trace in its directory."""
 _LOOK_UPS_A_TURN = 500
 _READS_A_TURN = 256
-_HANDSHAKE_LIMIT = 10_000
-"""Milliseconds that a connection may take to prove who it is."""
 _DOMAIN = b"nova-edge-bus"
 
 _Socket = zmq.Socket[bytes]
@@ -72,13 +70,18 @@ class Door:
         socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
         # Without it a missing handler would let in whoever knows the endpoint's public key.
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
-        socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_LIMIT)
 
     def watch(self, socket: _Socket) -> None:
         """Tell from now on of the connections to *socket* that come to nothing."""
         self._witness = witness.Witness(
             socket, lambda address, why: self.tell(address, "", why, concurrency.monotonic())
         )
+
+    def trouble(self) -> str | None:
+        """Why nobody new is admitted; any thread may ask."""
+        if self._version is None:
+            return f"there is no {self._registry.directory}: nobody new is admitted"
+        return None
 
     def close(self) -> None:
         """Give the sockets back; :meth:`secure` may begin anew, once ZeroMQ has let go of them."""

@@ -4,6 +4,7 @@
 import collections
 
 from nova_edge_bus import concurrency
+from nova_edge_bus import events
 
 _log = concurrency.NativeLogger(__name__)
 
@@ -44,4 +45,5 @@ class Refusals:
         self._told.move_to_end(key)
         if len(self._told) > _MOST_REMEMBERED:
             self._told.popitem(last=False)
-        _log.warning("refused %s at %s: %s", who or "somebody without a key", address, why)
+        who = who or "somebody without a key"
+        _log.warning(events.NOT_ADMITTED, address, who, address, why)

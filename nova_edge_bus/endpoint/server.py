@@ -9,7 +9,9 @@ import typing
 import zmq
 
 from nova_edge_bus import concurrency
+from nova_edge_bus import events
 from nova_edge_bus.endpoint import door
+from nova_edge_bus.endpoint import fleet
 from nova_edge_bus.endpoint import listening
 from nova_edge_bus.keys import credentials
 from nova_edge_bus.keys import files
@@ -22,6 +24,10 @@ from nova_edge_bus.protocol import settings as limits
 from nova_edge_bus.transport import loop as loops
 
 _READS_A_TURN = 512
+_TURN_SECONDS = 0.02
+"""After so long a turn nothing more is read before what has been read is passed on."""
+_HANDSHAKE_LIMIT = 10_000
+"""Milliseconds that a connection may take to begin."""
 _LINGER = 1000
 """Milliseconds that the last words of a stopping endpoint may take to leave."""
 
@@ -66,13 +72,35 @@ class EndpointServer:
         self._loop = loop
         self._listen = list(listen)
         self._socket: zmq.Socket[bytes] | None = None
+        settings = settings or limits.Settings()
+        if pair is not None:
+            settings = settings.with_keys()
+        self.fleet = fleet.Fleet(settings.max_sessions)
         self.router = router.Router(
             os.urandom(session.ID_BYTES),
             settings,
-            on_opened=_log_opened,
-            on_closed=_log_closed,
+            on_opened=self._opened,
+            on_closed=self._closed,
             on_refused=self._log_refused,
+            on_report=self.fleet.reported,
+            on_fenced=self.fleet.fenced,
         )
+
+    @property
+    def name(self) -> str:
+        """The first address that it was told to listen on: what its metrics are labelled with."""
+        return self._listen[0]
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether it is bound; any thread may ask."""
+        return self._socket is not None
+
+    def trouble(self) -> str | None:
+        """Why no new peer can come in; any thread may ask."""
+        if not self.is_listening:
+            return "the endpoint is not bound"
+        return None if self._door is None else self._door.trouble()
 
     def start(self) -> list[str]:
         """Bind, and be served by the loop from now on; give the addresses as bound.
@@ -136,20 +164,26 @@ class EndpointServer:
 
     def _read(self, socket: zmq.Socket[bytes], now: float) -> None:
         receive, take = socket.recv_multipart, self.router.receive
+        enough = concurrency.monotonic() + _TURN_SECONDS
         for _ in range(_READS_A_TURN):
             frames = receive(zmq.DONTWAIT)
             if len(frames) == 2:
                 take(frames[0], frames[1], now)
+            if concurrency.monotonic() > enough:
+                return
 
     def _read_from_known(self, keeper: door.Door, socket: zmq.Socket[bytes], now: float) -> None:
         """As :meth:`_read`, where ZeroMQ tells with each frame by which key it came."""
         router = self.router
+        enough = concurrency.monotonic() + _TURN_SECONDS
         for _ in range(_READS_A_TURN):
             frames = socket.recv_multipart(zmq.DONTWAIT, copy=False)
             if len(frames) == 2:
                 key = frames[0].bytes
                 visitor = None if router.knows(key) else keeper.visitor(frames[0])
                 router.receive(key, frames[1].buffer, now, visitor)
+            if concurrency.monotonic() > enough:
+                return
 
     def next_deadline(self) -> float | None:
         """See :class:`~nova_edge_bus.transport.loop.Service`."""
@@ -164,9 +198,19 @@ class EndpointServer:
         self.router.tick(now)
         if self._door is not None:
             for key, visitor, why in self._door.dismissals(self.router.visitors, now):
-                self._log_refused(visitor, why)
+                _log.warning(events.KEY_WITHDRAWN, visitor.fingerprint, visitor.address, why)
                 self.router.dismiss(key, why)
         self._write()
+
+    def _opened(self, hello: messages.Hello) -> None:
+        _log_opened(hello)
+        opened = self.router.session_of(hello.peer)
+        if opened is not None:
+            self.fleet.opened(hello, opened)
+
+    def _closed(self, hello: messages.Hello, reason: str) -> None:
+        _log_closed(hello, reason)
+        self.fleet.closed(hello)
 
     def _log_refused(self, visitor: identity.Visitor, why: str) -> None:
         if self._door is not None:
@@ -193,6 +237,7 @@ class EndpointServer:
         socket.setsockopt(zmq.LINGER, _LINGER)
         socket.setsockopt(zmq.MAXMSGSIZE, codec.MAX_PACKET)
         socket.setsockopt(zmq.BACKLOG, _BACKLOG)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_LIMIT)
         socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         socket.setsockopt(zmq.IPV6, any("[" in address for address in self._listen))
         if self._door is not None:
@@ -202,7 +247,7 @@ class EndpointServer:
 
 def _log_opened(hello: messages.Hello) -> None:
     _log.info(
-        "session up: host=%s service=%s peer=%s outbox=%s epoch=%s",
+        events.SESSION_UP,
         hello.host,
         hello.service,
         hello.peer.hex(),
@@ -213,7 +258,7 @@ def _log_opened(hello: messages.Hello) -> None:
 
 def _log_closed(hello: messages.Hello, reason: str) -> None:
     _log.info(
-        "session closed: host=%s service=%s peer=%s outbox=%s epoch=%s: %s",
+        events.SESSION_CLOSED,
         hello.host,
         hello.service,
         hello.peer.hex(),

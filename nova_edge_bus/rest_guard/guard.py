@@ -58,6 +58,12 @@ class Guard:
             len(self._documents),
         )
 
+    @property
+    def status(self) -> str:
+        """The upstream, and whether it is in reach."""
+        word = "out of reach" if self._watch.out_of_reach else "in reach"
+        return f"{self.upstream.name} {word}"
+
     def start(self) -> asyncio.Task[None]:
         """Watch over the upstream from now on.
 

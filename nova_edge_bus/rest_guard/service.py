@@ -14,6 +14,7 @@ import typing
 from aiohttp import http_exceptions
 from aiohttp import web
 
+from nova_edge_bus import systemd
 from nova_edge_bus.rest_guard import addresses
 from nova_edge_bus.rest_guard import client
 from nova_edge_bus.rest_guard import errors
@@ -67,7 +68,14 @@ async def serve(
         undo.push_async_callback(_close, runners)
         for pair, one in zip(pairs, guards, strict=True):
             runners.append(await _listen(pair.listen, one))
-        endings = [asyncio.create_task(stop.wait()), *(one.start() for one in guards)]
+        manager = systemd.Manager()
+        telling = asyncio.create_task(_tell(manager, guards))
+        undo.callback(telling.cancel)
+        endings = [
+            asyncio.create_task(stop.wait()),
+            telling,
+            *(one.start() for one in guards),
+        ]
         on_bound(
             [
                 f"http://{addresses.Listen(*runner.addresses[0][:2])}{pair.upstream.path}"
@@ -77,6 +85,7 @@ async def serve(
         ended, _ = await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
         for each in ended:
             each.result()
+        manager.stopping()
         _log.info("stopping")
         for site in (site for runner in runners for site in runner.sites):
             await site.stop()
@@ -101,6 +110,18 @@ async def _listen(listen: addresses.Listen, one: guard.Guard) -> web.ServerRunne
         await runner.cleanup()
         raise _bind_error(listen, exc) from None
     return runner
+
+
+async def _tell(manager: systemd.Manager, guards: list[guard.Guard]) -> None:
+    """Tell the service manager that the guards serve, and from then on that they still do."""
+
+    def status() -> str:
+        return ", ".join(one.status for one in guards)
+
+    manager.ready(status())
+    while True:
+        manager.alive(status())
+        await asyncio.sleep(manager.interval)
 
 
 def _without_what_was_sent(record: logging.LogRecord) -> bool:

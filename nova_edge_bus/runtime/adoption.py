@@ -13,6 +13,7 @@ import zmq
 
 from nova_edge_bus import concurrency
 from nova_edge_bus import errors
+from nova_edge_bus import events
 from nova_edge_bus import settings as settings_module
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import slots
@@ -71,6 +72,19 @@ class Adopter:
     def paths(self) -> list[str]:
         """The files of the journals in our care."""
         return [adopted.store.path for adopted in self._adopted]
+
+    def is_linked(self, path: str) -> bool:
+        """Whether any endpoint is linked by which a journal in our care is shipped."""
+        return any(
+            bus.is_linked()
+            for adopted in list(self._adopted)
+            for bus, _ in adopted.shipping
+            if adopted.store.path == path
+        )
+
+    def stores(self) -> list[store_module.Store]:
+        """The journals in our care."""
+        return [adopted.store for adopted in self._adopted]
 
     def sockets(self) -> list["zmq.Socket[bytes]"]:
         """See :class:`nova_edge_bus.transport.loop.Service`."""
@@ -184,7 +198,7 @@ class Adopter:
 
     def _take(self, found: list[_Found]) -> None:
         for store, left, undone in found:
-            LOG.info("adopting journal %s outbox=%s", store.path, store.outbox_id.hex())
+            LOG.info(events.JOURNAL_ADOPTED, store.path, store.outbox_id.hex())
             shipping = []
             for link, held in left.items():
                 bus = self._bus(settings_module.for_link(self._settings, link))
@@ -204,5 +218,5 @@ class Adopter:
             self._adopted.remove(adopted)
             for bus, _ in adopted.shipping:
                 bus.release(adopted.store.outbox_id)
-            LOG.info("journal %s is drained", adopted.store.path)
+            LOG.info(events.JOURNAL_DRAINED, adopted.store.path)
             concurrency.spawn("edge-bus-give-back", adopted.store.close)

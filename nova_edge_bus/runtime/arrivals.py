@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from nova_edge_bus.delivery import fanouts
 from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import figures as figures_module
 from nova_edge_bus.runtime import incoming as incoming_module
 from nova_edge_bus.runtime import outgoing as outgoing_module
 
@@ -16,6 +17,7 @@ class Arrivals:
 
     :param own: the sender of this process's own outbox, which makes the calls as well
     :param outgoing: all senders, by their outboxes; others come and go
+    :param figures: where what happens is counted
     """
 
     def __init__(
@@ -24,7 +26,9 @@ class Arrivals:
         outgoing: dict[bytes, outgoing_module.Outgoing],
         incoming: incoming_module.Incoming,
         fanout_sender: fanouts.FanoutSender,
+        figures: figures_module.Figures,
     ) -> None:
+        self._figures = figures
         self._own = own
         self._outgoing = outgoing
         self._receiver = incoming.receiver
@@ -75,6 +79,8 @@ class Arrivals:
 
     def _refuse(self, via: object, message: messages.Refuse, now: float) -> None:
         owner = self._owner(message.kind, message.outbox)
+        if message.code == messages.Refusal.NO_ROUTE:
+            self._figures.no_route += len(message.numbers)
         if owner is not None:
             owner.sender.refused(message.kind, message.numbers, message.code, message.sender)
 

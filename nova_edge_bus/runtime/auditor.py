@@ -17,6 +17,7 @@ from typing import NamedTuple
 from typing import Protocol
 
 from nova_edge_bus import concurrency
+from nova_edge_bus import events
 from nova_edge_bus.autonomy import bodies
 from nova_edge_bus.autonomy import forward
 from nova_edge_bus.autonomy import keeper as keeper_module
@@ -203,8 +204,7 @@ class _Round:
             self._run(lambda journal: _lacks(journal, answer.highest), self._report)
         if _lost(seqs, answer):
             LOG.warning(
-                "%s has lost entries that it had applied, from seq %s on at the latest; they are "
-                "looked for and brought forward",
+                events.CENTRE_LOST,
                 self._address,
                 min(_lost(seqs, answer)),
             )
@@ -257,9 +257,7 @@ class _Round:
         def written(moved: list[forward.Moved] | None, error: Exception | None) -> None:
             if moved is not None:
                 self._auditor._forwarded(self._address, moved)
-                LOG.warning(
-                    "%s lost entries are brought forward by %s new ones", count, len(moved)
-                )
+                LOG.warning(events.BROUGHT_FORWARD, self._address, count, len(moved))
             else:
                 LOG.error("cannot bring forward what the centre has lost: %s", error)
             self._auditor._store.call_soon(lambda: self._end(AGAIN))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from nova_edge_bus import concurrency
+from nova_edge_bus import events
 from nova_edge_bus.autonomy import forward
 from nova_edge_bus.autonomy import keeper as keeper_module
 from nova_edge_bus.autonomy import local_write
@@ -132,11 +133,18 @@ class Autonomy:
     @property
     def holds_commands(self) -> bool:
         """Whether what the centre sends has to wait until all that was written here is there."""
-        return any(
-            self._last.get(address, each.state) is not states.State.LINKED
+        return self.worst is not states.State.LINKED
+
+    @property
+    def worst(self) -> states.State:
+        """The worst state of a destination that is sent records."""
+        found = {
+            self._last.get(address, each.state)
             for address, each in list(self._destinations.items())
             if address in self._takers
-        )
+        }
+        order = (states.State.CUT_OFF, states.State.CATCHING_UP)
+        return next((state for state in order if state in found), states.State.LINKED)
 
     def next_deadline(self) -> float:
         """Monotonic seconds at which :meth:`is_due` becomes true."""
@@ -187,7 +195,7 @@ class Autonomy:
     def _changed(self, address: str, state: states.State) -> None:
         if state is states.State.CUT_OFF:
             self.figures.cuts += 1
-            LOG.warning("%s is cut off: what can be answered here is", address)
+            LOG.warning(events.CUT_OFF, address)
             self._save_at = 0.0
             if self._prefetcher is not None:
                 self._prefetcher.interrupt()
@@ -195,9 +203,9 @@ class Autonomy:
                 self._auditor.interrupt()
         elif state is states.State.CATCHING_UP:
             self._candidates.clear()
-            LOG.info("%s can be reached again and catches up", address)
+            LOG.info(events.CATCHING_UP, address)
         else:
-            LOG.info("%s has caught up", address)
+            LOG.info(events.LINKED, address)
 
     def _tend(self, now: float) -> None:
         """Let the keeper take in what it heard, and now and then write it down."""

@@ -96,6 +96,7 @@ class Bus:
             store,
             settings,
             None if autonomy is None else autonomy.keeper.heard_command,
+            self._figures,
         )
         self._fanouts = fanouts.FanoutSender(self._transmit_anywhere)
         self._listeners: dict[int, _Listener] = {}
@@ -110,7 +111,9 @@ class Bus:
         self._handlers: dict[type, arrivals.Handler] = {
             messages.Routes: self._on_routes,
             messages.Listening: self._on_listening,
-            **arrivals.Arrivals(self.own, self._outgoing, self.incoming, self._fanouts).handlers(),
+            **arrivals.Arrivals(
+                self.own, self._outgoing, self.incoming, self._fanouts, self._figures
+            ).handlers(),
         }
 
     # For the runtime.
@@ -236,7 +239,7 @@ class Bus:
         self._look_after(now)
         for each in list(self._outgoing.values()):
             each.sender.ship(now)
-        self.incoming.receiver.flush()
+        self.incoming.receiver.flush(now)
         self._turn_round(now)
         for link in self.links.values():
             link.flush()
@@ -248,7 +251,7 @@ class Bus:
                 self._handle(None, message, now)
             for each in list(self._outgoing.values()):
                 each.sender.ship(now)
-            self.incoming.receiver.flush()
+            self.incoming.receiver.flush(now)
 
     def _look_after(self, now: float) -> None:
         if self.autonomy is not None and self.autonomy.is_due(now):

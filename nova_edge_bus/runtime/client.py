@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 
 from nova_edge_bus import concurrency
+from nova_edge_bus import errors
 from nova_edge_bus import settings as settings_module
 from nova_edge_bus.delivery import origins
 from nova_edge_bus.delivery import streams
@@ -22,6 +23,12 @@ ESTABLISH_TIMEOUT = 2.0
 """Seconds to wait until an endpoint knows of a new listener; it goes on trying after that."""
 CONSUMED_TIMEOUT = 10.0
 """Seconds that the I/O thread may take to let go of a listener."""
+BEGIN_PATIENCE = 10.0
+"""Seconds for which a command waits to be dispatched while the journal cannot be written."""
+BEGIN_PAUSE = 0.5
+"""Seconds between two attempts."""
+REPEAT_WARNING = 60.0
+"""Seconds after which a warning about something that goes on is repeated."""
 
 Call = calls.Call
 
@@ -155,16 +162,51 @@ class Client:
             LOG.error("listener %s could not be stopped within %g s", number, CONSUMED_TIMEOUT)
 
     def begin(self, item: origins.Inbound) -> None:
-        """See :meth:`nova_edge_bus.runtime.incoming.Incoming.begin`."""
-        self._bus.incoming.begin(item)
+        """See :meth:`nova_edge_bus.runtime.incoming.Incoming.begin`; block until it can be done.
+
+        :raises JournalError: when the journal could not be written for long; a command is handed
+            out again then, for only its receiver has it
+        """
+        until = time.monotonic() + BEGIN_PATIENCE
+        while True:
+            try:
+                self._bus.incoming.begin(item)
+                return
+            except errors.JournalError as error:
+                if time.monotonic() >= until:
+                    self.requeue(item)
+                    raise
+                LOG.warning_once_in(
+                    REPEAT_WARNING, "cannot dispatch what is in the inbox yet: %s", error
+                )
+            concurrency.pause(BEGIN_PAUSE)
 
     def finish(self, item: origins.Inbound, status: int, body: bytes) -> None:
         """*item* has been handled, with this outcome."""
         self._runtime.call_soon(lambda: self._bus.incoming.finish(item, status, body))
 
+    def refused(self, item: origins.Inbound, *, denied: bool) -> None:
+        """*item*, a record whose caller was told of success long ago, was not applied.
+
+        :param denied: because its host does not speak for the object any more
+        """
+        figures = self._runtime.figures
+
+        def count() -> None:
+            figures.conflicts += 1
+            figures.denied += denied
+
+        self._runtime.call_soon(count)
+
     def put_off(self, item: origins.Inbound) -> None:
         """*item*, a record, cannot be applied now: it is shipped again a little later."""
-        self._runtime.call_soon(lambda: self._bus.incoming.receiver.put_off(item))
+        figures = self._runtime.figures
+
+        def rest() -> None:
+            figures.put_off += 1
+            self._bus.incoming.receiver.put_off(item)
+
+        self._runtime.call_soon(rest)
 
     def requeue(self, item: origins.Inbound) -> None:
         """*item* has not been handled: a listener of this process gets it again."""

@@ -7,6 +7,7 @@ import typing
 import zmq
 
 from nova_edge_bus import concurrency
+from nova_edge_bus import events
 from nova_edge_bus import settings as settings_module
 from nova_edge_bus.keys import credentials
 from nova_edge_bus.keys import files
@@ -82,7 +83,7 @@ class Handshake:
         """Log what an operator should act on, once until the link has been up; return it."""
         if text not in self._told:
             self._told.add(text)
-            LOG.warning("cannot link to endpoint %s: %s", self._address, text)
+            LOG.warning(events.LINK_REFUSED, self._address, text)
         return text
 
     def _not_admitted(self) -> str:

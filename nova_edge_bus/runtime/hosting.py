@@ -2,13 +2,16 @@
 """An endpoint inside a process that uses the bus, taken over by another one when this one ends."""
 
 import pathlib
+from typing import Any
 
 import zmq
 
 from nova_edge_bus import concurrency
+from nova_edge_bus import events
 from nova_edge_bus import settings as settings_module
 from nova_edge_bus.endpoint import listening
 from nova_edge_bus.endpoint import server
+from nova_edge_bus.monitoring import endpoints
 from nova_edge_bus.transport import loop as loop_module
 
 LOG = concurrency.NativeLogger(__name__)
@@ -35,6 +38,13 @@ class HostedEndpoint:
         )
         self._address = settings.listen
         self._try_at: float | None = 0.0
+
+    def figures(self) -> dict[str, Any] | None:
+        """What the endpoint has counted, see :func:`endpoints.describe`; None without one."""
+        if not self._server.is_listening:
+            return None
+        router = self._server.router
+        return endpoints.describe(self._server.name, router.stats, router.settings)
 
     def stop(self) -> None:
         """Give the address back; on the loop's thread."""
@@ -64,5 +74,5 @@ class HostedEndpoint:
             LOG.error("cannot host an endpoint at %s: %s", self._address, error)
             self._try_at = None
         else:
-            LOG.info("hosting an endpoint at %s", self._address)
+            LOG.info(events.ENDPOINT_LISTENING, self._address)
             self._try_at = None

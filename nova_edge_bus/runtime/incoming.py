@@ -14,6 +14,7 @@ from nova_edge_bus.delivery import receiver as receiver_module
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal as journal_module
 from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import figures as figures_module
 from nova_edge_bus.runtime import links as links_module
 from nova_edge_bus.runtime import mailbox
 from nova_edge_bus.runtime import pending
@@ -23,14 +24,13 @@ LOG = concurrency.NativeLogger(__name__)
 
 REPEAT_WARNING = 60.0
 """Seconds after which a warning about something that goes on is repeated."""
-MAILBOX_LIMIT = 4096
-"""Deliveries that may wait in one mailbox before senders are told to try again later."""
 
 
 class Incoming:
     """The port of the :class:`~nova_edge_bus.delivery.receiver.Receiver`, and the receiver.
 
     :param on_arrival: is given the body of each command and call of others
+    :param figures: where what happens is counted
     """
 
     def __init__(
@@ -39,7 +39,9 @@ class Incoming:
         store: store_module.Store,
         settings: settings_module.Settings,
         on_arrival: Callable[[bytes], None] | None = None,
+        figures: figures_module.Figures | None = None,
     ) -> None:
+        self._figures = figures or figures_module.Figures()
         self._on_arrival = on_arrival
         self._links = links
         self._store = store
@@ -126,6 +128,8 @@ class Incoming:
 
     def finish(self, item: origins.Inbound, status: int, body: bytes) -> None:
         """*item* has been handled; on the I/O thread."""
+        self._figures.handled += 1
+        self._figures.recorded += status == messages.Status.RECORDED
         if item.kind == messages.Kind.COMMAND:
             self._foreign.get(item, self._store).lazily(_mark_done, self._done, item)
         elif item.kind is not None:
@@ -151,6 +155,7 @@ class Incoming:
             group=item.group,
             body=item.body,
             received_at=time.time(),
+            identity=item.identity,
         )
 
         def done(fresh: bool | None, error: Exception | None) -> None:
@@ -188,10 +193,10 @@ class Incoming:
         box = self._mailboxes[item.listener]
         concurrency.post(functools.partial(box.put, item))
 
-    def is_crowded(self, listener: int) -> bool:
-        """Whether the mailbox of *listener* has no room for calls."""
+    def is_crowded(self, listener: int, identity: str) -> bool:
+        """Whether the mailbox of *listener* has no room for what such a sender sends."""
         box = self._mailboxes.get(listener)
-        return box is not None and len(box) > MAILBOX_LIMIT
+        return box is not None and box.is_crowded(identity)
 
     def forget(self, origin: bytes, address: str, floor: int) -> None:
         """See :class:`nova_edge_bus.delivery.receiver.Port`."""
@@ -229,4 +234,5 @@ def _stored_item(row: entries.Received) -> origins.Inbound:
         address=row.address,
         body=row.body,
         group=row.group,
+        identity=row.identity,
     )

@@ -9,6 +9,7 @@ import zmq.utils.monitor
 
 from nova_edge_bus import concurrency
 from nova_edge_bus import errors
+from nova_edge_bus import events
 from nova_edge_bus import settings as settings_module
 from nova_edge_bus.protocol import codec
 from nova_edge_bus.protocol import messages
@@ -45,6 +46,10 @@ class Link:
         settings: settings_module.Settings,
     ) -> None:
         self.address = address
+        self.bytes_in = 0
+        """Bytes of packets from the endpoint, in all sessions, without what ZeroMQ and TCP add."""
+        self.bytes_out = 0
+        """Bytes of packets to the endpoint, likewise."""
         self._context = context
         self._hello = hello
         self._link_timeout = settings.link_timeout
@@ -58,7 +63,8 @@ class Link:
         self._pause = FIRST_PAUSE
         self._spread = 0.0
         self._was_up = False
-        self._up_at = 0.0
+        self.up_at = 0.0
+        """When the present session came up, in seconds of the monotonic clock, or the last one."""
         self._pause_before = FIRST_PAUSE
         self._failed = False
         self._heard_at = float("-inf")
@@ -89,6 +95,16 @@ class Link:
     def has_room(self) -> bool:
         """Whether a message put on the link now will leave soon."""
         return self.is_up and self._session is not None and self._session.backlog[0] < MAX_BACKLOG
+
+    @property
+    def credit(self) -> int:
+        """Messages that the endpoint takes now; the others wait, see :attr:`queued`."""
+        return self._session.credit if self.is_up and self._session is not None else 0
+
+    @property
+    def queued(self) -> int:
+        """Messages that wait for credit or the next write."""
+        return self._session.backlog[0] if self._session is not None else 0
 
     def sockets(self) -> list["zmq.Socket[bytes]"]:
         """The sockets that the loop has to watch for this link."""
@@ -122,6 +138,7 @@ class Link:
                 packet = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 break
+            self.bytes_in += len(packet)
             received += self._session.receive(packet, now)
         return received
 
@@ -138,13 +155,13 @@ class Link:
             self.hang_up(now, self._session.reason)
         elif self.is_up and not self._was_up:
             self._was_up = True
-            self._up_at = now
+            self.up_at = now
             self._pause_before = self._pause
             self._failed = False
             self._pause = FIRST_PAUSE
             self._spread = self._asked_spread()
             self._handshake.succeeded()
-            LOG.info("linked to endpoint %s", self.address)
+            LOG.info(events.LINK_UP, self.address)
 
     def flush(self) -> None:
         """Write what the session has to say, as far as the socket takes it."""
@@ -156,6 +173,7 @@ class Link:
                 self._socket.send(self._unsent[0], zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            self.bytes_out += len(self._unsent[0])
             del self._unsent[0]
 
     def next_deadline(self) -> float | None:
@@ -167,13 +185,13 @@ class Link:
     def hang_up(self, now: float, reason: str) -> None:
         """End the session and the connection; the next one is dialled after a random pause."""
         if self._was_up:
-            LOG.warning("link to endpoint %s is down: %s", self.address, reason)
+            LOG.warning(events.LINK_DOWN, self.address, reason)
         else:
             LOG.debug("endpoint %s did not answer: %s", self.address, reason)
         self._failed = True
         if self._was_up and self._session is not None:
             self._heard_at = self._session.heard
-        if self._was_up and now - self._up_at < SHORT_LIFE:
+        if self._was_up and now - self.up_at < SHORT_LIFE:
             self._pause = self._pause_before
         self._close_sockets(linger=0)
         pause = self._pause * random.uniform(0.5, 1.5)

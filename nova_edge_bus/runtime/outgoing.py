@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from nova_edge_bus import concurrency
+from nova_edge_bus import events
 from nova_edge_bus.autonomy import bodies
 from nova_edge_bus.autonomy import forward
 from nova_edge_bus.autonomy import keeper
@@ -26,6 +27,8 @@ from nova_edge_bus.runtime import store as store_module
 LOG = concurrency.NativeLogger(__name__)
 
 _GO_LAST = frozenset(row.name for row in table.ROWS if row.last)
+REPEAT_WARNING = 60.0
+"""Seconds after which a warning about something that goes on is repeated."""
 PAGE_ENTRIES = 128
 PAGE_BYTES = 4 << 20
 
@@ -57,6 +60,7 @@ class Outgoing:
         self._waiting: dict[tuple[bool, int], pending.Pending] = {}
         self._refused: dict[int, str] = {}
         self._not_expanded: list[streams.Item] = []
+        self._not_pinned: list[tuple[int, bytes]] = []
         self.sender = sender_module.Sender(
             links.directory,
             self,
@@ -126,6 +130,9 @@ class Outgoing:
         put_off, self._not_expanded = self._not_expanded, []
         for item in put_off:
             self.sender.not_expanded(item)
+        pins, self._not_pinned = self._not_pinned, []
+        if pins:
+            self.pin(pins)
         self.sender.tick(now)
 
     def abandon(self, kind: messages.Kind, number: int) -> None:
@@ -171,7 +178,15 @@ class Outgoing:
 
         def done(_: object, error: Exception | None) -> None:
             if error is not None:
-                LOG.error("cannot bind %s entries to their consumers: %s", len(pins), error)
+                LOG.warning_once_in(
+                    REPEAT_WARNING,
+                    "cannot bind %s entries to their consumers yet: %s",
+                    len(pins),
+                    error,
+                )
+                # Not shipped either: after a crash nobody would know who may have them.
+                self._not_pinned += pins
+                return
             self.sender.pinned(pins)
 
         self._store.run(lambda journal: journal.outbox.pin_many(list(pins)), done)
@@ -260,7 +275,7 @@ class Outgoing:
         except (ValueError, AttributeError):
             reason = "refused with a reply that cannot be read"
         LOG.error(
-            "outbox=%s seq=%s group=%s was answered here and refused at the centre: %s",
+            events.DEAD_LETTER,
             self._store.outbox_id.hex(),
             item.number,
             item.group,
@@ -307,9 +322,9 @@ class Outgoing:
 
     def fenced(self) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""
+        self._figures.fenced += 1
         LOG.error(
-            "outbox=%s epoch=%s is fenced: its journal %s has been opened elsewhere since; "
-            "nothing more is shipped from it",
+            events.FENCED,
             self._store.outbox_id.hex(),
             self._store.epoch,
             self._store.path,

@@ -12,6 +12,7 @@ from nova_edge_bus import errors
 from nova_edge_bus import settings as settings_module
 from nova_edge_bus.journal import journal as journal_module
 from nova_edge_bus.journal import slots
+from nova_edge_bus.journal import work
 from nova_edge_bus.runtime import runtime as runtime_module
 from nova_edge_bus.runtime import store as store_module
 
@@ -56,6 +57,8 @@ class Replayer:
 
         :param link: the endpoints to use in place of those that its entries are bound to
         :raises JournalLocked: when its process lives
+        :raises NotLinked: when no endpoint was linked when it gave up
+        :raises JournalFenced: when receivers know a newer opening of it
         :raises JournalError: when it cannot be opened or read
         """
         store = self._runtime.adopter.adopt(slots.take_file(path), link)
@@ -69,8 +72,17 @@ class Replayer:
                 last, since = pending, now
             yield pending
             if now - since > patience:
+                if not self._runtime.adopter.is_linked(store.path):
+                    raise errors.NotLinked(
+                        "linked to no endpoint: none can be reached, or none admits this key"
+                    )
                 return
             concurrency.pause(LOOK_SECONDS)
+        if work.has_pending(path):
+            raise errors.JournalFenced(
+                f"journal {path} is an old copy: its process has opened the journal again since, "
+                "and ships what is left here by itself"
+            )
         yield 0
 
 

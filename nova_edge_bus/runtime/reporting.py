@@ -37,6 +37,7 @@ class Reporter:
 
     :param buses: gives all buses of the process
     :param adopted: gives the files of the journals that it has adopted
+    :param hosted: gives what the endpoint counts that the process hosts, if it does
     """
 
     def __init__(
@@ -46,17 +47,21 @@ class Reporter:
         figures: figures_module.Figures,
         buses: Callable[[], Iterable[bus_module.Bus]],
         adopted: Callable[[], list[str]],
+        hosted: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> None:
         self._store = store
         self._settings = settings
         self._figures = figures
         self._buses = buses
         self._adopted = adopted
+        self._hosted = hosted
         self._started_at = time.time()
         self._since: dict[tuple[str, ...], tuple[str, float]] = {}
         self._look_at = 0.0
+        self._looked_at = 0.0
         self._write_at = 0.0
         self._last: dict[str, Any] | None = None
+        self._now: dict[str, Any] = {}
         self._wake = concurrency.native.threading.Condition()
         self._unwritten: dict[str, Any] | None = None
         self._stopping = False
@@ -79,13 +84,16 @@ class Reporter:
             return
         self._look_at = now + LOOK_SECONDS
         state = self._state(now)
+        self._now = self._passing()
+        self._looked_at = time.time()
         if self._last is None or state != self._last or now >= self._write_at:
             self._write_at = now + status.INTERVAL
             self._last = state
-            self._hand_over(state, "running")
+            self._hand_over(state, status.RUNNING)
 
     def close(self) -> None:
         """Write that the process has stopped; after the loop's end, before the slot is free."""
+        self._now = {}
         self._hand_over(self._last or {}, "stopped")
         with self._wake:
             self._stopping = True
@@ -93,19 +101,28 @@ class Reporter:
         if not concurrency.join(self._thread, STOP_TIMEOUT):
             LOG.warning("the status of journal %s is still being written", self._store.path)
 
-    def _hand_over(self, state: dict[str, Any], word: str) -> None:
-        record = {
+    def latest(self) -> dict[str, Any] | None:
+        """The record as of the last look, with the figures of now; any thread may ask."""
+        state = self._last
+        return None if state is None else self._record(state, status.RUNNING, self._looked_at)
+
+    def _record(self, state: dict[str, Any], word: str, written_at: float) -> dict[str, Any]:
+        return {
             "state": word,
             "started_at": self._started_at,
-            "written_at": time.time(),
+            "written_at": written_at,
             "host": self._settings.host,
             "service": self._settings.service,
             "outbox": self._store.outbox_id.hex(),
             "epoch": self._store.epoch,
             "max_bytes": self._settings.journal_max_bytes,
             **state,
+            **self._now,
             "figures": self._figures.read(),
         }
+
+    def _hand_over(self, state: dict[str, Any], word: str) -> None:
+        record = self._record(state, word, time.time())
         with self._wake:
             self._unwritten = record
             self._wake.notify()
@@ -129,6 +146,26 @@ class Reporter:
             "snapshot_lacks": lacks,
             "adopted": self._adopted(),
         }
+
+    def _passing(self) -> dict[str, Any]:
+        """What changes all the time, and is no reason to write the record anew."""
+        links: list[dict[str, Any]] = []
+        backlogs = dict.fromkeys(("slots", "at_work", "in_flight", "waiting"), 0)
+        for bus in self._buses():
+            for link in list(bus.links.values()):
+                links.append(
+                    {
+                        "address": link.address,
+                        "credit": link.credit,
+                        "queued": link.queued,
+                        "bytes_in": link.bytes_in,
+                        "bytes_out": link.bytes_out,
+                    }
+                )
+            admission = bus.incoming.receiver.admission
+            for name in backlogs:
+                backlogs[name] += getattr(admission, name)
+        return {"links": links, "backlogs": backlogs, "hosted": self._hosted()}
 
     @staticmethod
     def _addresses(bus: bus_module.Bus) -> list[str]:

@@ -13,6 +13,8 @@ from nova_edge_bus import settings as settings_module
 from nova_edge_bus.autonomy import keeper as keeper_module
 from nova_edge_bus.autonomy import manifest
 from nova_edge_bus.journal import slots
+from nova_edge_bus.monitoring import journals
+from nova_edge_bus.monitoring import listening
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import session
 from nova_edge_bus.runtime import adoption
@@ -24,6 +26,8 @@ from nova_edge_bus.runtime import housekeeping
 from nova_edge_bus.runtime import mailbox
 from nova_edge_bus.runtime import reporting
 from nova_edge_bus.runtime import store as store_module
+from nova_edge_bus.runtime import telling
+from nova_edge_bus.runtime import watching
 from nova_edge_bus.transport import loop as loop_module
 
 LOG = concurrency.NativeLogger(__name__)
@@ -74,6 +78,7 @@ class Runtime:
                 self.figures,
                 lambda: list(self._buses.values()),
                 self.adopter.paths,
+                (lambda: None) if self._hosted is None else self._hosted.figures,
             )
             on_failure.callback(self._reporter.close)
             self._begin()
@@ -82,6 +87,12 @@ class Runtime:
     def _begin(self) -> None:
         self._loop.register(self.adopter)
         self._loop.register(self._reporter)
+        self._loop.register(
+            telling.Telling(
+                lambda: [self._store, *self.adopter.stores()],
+                lambda: list(self._buses.values()),
+            )
+        )
         self._loop.register(
             housekeeping.Housekeeping(
                 self._store,
@@ -95,6 +106,16 @@ class Runtime:
         for link in self._left_over:
             self.bus(settings_module.for_link(self._settings, link))
         self._thread = concurrency.spawn("edge-bus-io", self._loop.run)
+        self._watching = self._watch() if self._settings.metrics_listen else None
+
+    def _watch(self) -> watching.Watching:
+        settings, path = self._settings, self._store.path
+        return watching.Watching(
+            listening.parse(settings.metrics_listen),
+            journals.Journals(settings.journal_dir, path, self._reporter.latest),
+            path,
+            lambda: self._loop.turned_at,
+        )
 
     @property
     def store(self) -> store_module.Store:
@@ -183,6 +204,8 @@ class Runtime:
         self.call_soon(finish)
         if not concurrency.join(self._thread, STOP_TIMEOUT):
             LOG.error("the I/O thread did not end within %g s", STOP_TIMEOUT)
+        if self._watching is not None:
+            self._watching.close()
         self.adopter.close()
         self._reporter.close()
         if self._keeper is not None:

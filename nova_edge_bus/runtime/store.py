@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from nova_edge_bus import concurrency
 from nova_edge_bus import errors
+from nova_edge_bus import events
 from nova_edge_bus import settings as settings_module
 from nova_edge_bus.autonomy import forward
 from nova_edge_bus.autonomy import notes
@@ -256,7 +257,7 @@ def _open(
         return open_journal()
     except errors.JournalCorrupt as error:
         aside = quarantine.quarantine(path)
-        LOG.error("%s; it was moved to %s and a new journal begun", error, aside)
+        LOG.error(events.JOURNAL_CORRUPT, path, f"{error}; see {aside}")
         return open_journal()
 
 

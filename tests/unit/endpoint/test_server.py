@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The endpoint over real sockets, on its own loop and on a host's."""
 
+import pathlib
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +12,7 @@ import zmq
 
 from nova_edge_bus.endpoint import listening
 from nova_edge_bus.endpoint import server
+from nova_edge_bus.keys import files
 from nova_edge_bus.protocol import codec
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import settings as limits
@@ -224,3 +227,56 @@ def test_the_limits_reach_the_router(context: zmq.Context[Any]) -> None:
         late = peers.Peer(context, address)
         peers.run([late], lambda: late.session.closed)
         assert late.session.rejection == messages.Rejection.FULL
+
+
+def test_what_takes_long_to_read_is_passed_on_before_more_is_read(
+    context: zmq.Context[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = loops.Loop()
+    served = server.EndpointServer(context, loop, [peers.LOOPBACK])
+    (address,) = served.start()
+    try:
+        dealer = context.socket(zmq.DEALER)
+        dealer.setsockopt(zmq.LINGER, 0)
+        dealer.connect(address)
+        read: list[bytes] = []
+        monkeypatch.setattr(
+            served.router,
+            "receive",
+            lambda key, packet, now: read.append(packet) or time.sleep(2 * server._TURN_SECONDS),
+        )
+        for _ in range(20):
+            dealer.send(b"x")
+        while len(read) < 20:
+            before = len(read)
+            loop.turn(0.1)
+            assert len(read) <= before + 1
+        dealer.close(0)
+    finally:
+        served.stop()
+        loop.close()
+
+
+def test_a_connection_that_says_nothing_is_closed(
+    context: zmq.Context[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_HANDSHAKE_LIMIT", 200)
+    with peers.endpoint(context) as (_, address):
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        with socket.create_connection((host, int(port)), peers.PATIENCE) as silent:
+            while silent.recv(4096):
+                pass
+
+
+def test_with_keys_fewer_sessions_a_second_are_planned_for(
+    context: zmq.Context[Any], tmp_path: pathlib.Path
+) -> None:
+    files.write_pair(tmp_path, "endpoint", files.generate())
+    loop = loops.Loop()
+    with_keys, without = (
+        server.EndpointServer(context, loop, [peers.LOOPBACK], curve_dir=directory)
+        for directory in (tmp_path, None)
+    )
+    assert with_keys.router.settings.greetings_per_second == 800
+    assert without.router.settings.greetings_per_second == 2000
+    loop.close()

@@ -11,18 +11,22 @@ from typing import Any
 
 import pytest
 
+from nova_edge_bus import errors
 from nova_edge_bus import settings as settings_module
 from nova_edge_bus.delivery import directory as directory_module
 from nova_edge_bus.delivery import streams
 from nova_edge_bus.delivery import surroundings
 from nova_edge_bus.journal import entries
+from nova_edge_bus.journal import outbox
 from nova_edge_bus.journal import slots
 from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import figures
 from nova_edge_bus.runtime import outgoing
 from nova_edge_bus.runtime import store as store_module
 
 ADDRESS = "/nova/conductor"
 CONSUMER = messages.Consumer(b"consumer", 1, b"theinbox", "")
+OTHER_CONSUMER = messages.Consumer(b"another.", 1, b"itsinbox", "")
 
 SETTINGS = settings_module.Settings(
     endpoints=("tcp://127.0.0.1:1",),
@@ -87,6 +91,15 @@ def _entry(link: str, body: bytes) -> entries.NewEntry:
     return entries.NewEntry(
         link, ADDRESS, int(messages.Kind.RECORD), "", "save", body, CONSUMER.inbox, 0.0, None
     )
+
+
+def test_a_fenced_outbox_is_counted(store: store_module.Store) -> None:
+    counted = figures.Figures()
+    shipping = outgoing.Outgoing(
+        _Links("here"), store, surroundings.Limits(), own=True, figures=counted
+    )
+    shipping.fenced()
+    assert counted.fenced == 1
 
 
 def test_a_bus_ships_only_what_is_bound_to_its_own_endpoints(
@@ -169,3 +182,35 @@ def test_an_entry_that_stands_for_another_waits_for_it_once_that_has_been_shippe
         assert (links.sent, links.after) == ([b"both"], [0])
     shipping.sender.replied(messages.Kind.RECORD, 2, messages.Status.OK, b"null")
     assert shipping.sender.depth() == 0
+
+
+def test_what_cannot_be_bound_to_its_consumer_is_not_shipped_until_it_can(
+    store: store_module.Store,
+    calls: "queue.Queue[Callable[[], None]]",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unbound = dataclasses.replace(_entry("here", b"a command"), consumer=None)
+    store.wait(lambda journal: journal.outbox.append_many([unbound]))
+    links = _Links("here")
+    links.directory.update("endpoint", ADDRESS, [CONSUMER, OTHER_CONSUMER])
+    shipping = outgoing.Outgoing(links, store, surroundings.Limits(), own=True)
+    left = store.left_over()["here"]
+    shipping.restore(left.records, left.streams)
+    with monkeypatch.context() as broken:
+
+        def fail(*_: object) -> None:
+            raise errors.JournalFull("no room")
+
+        broken.setattr(outbox.Outbox, "pin_many", fail)
+        shipping.sender.ship(1.0)
+        for _ in range(2):
+            calls.get(timeout=30)()
+            shipping.sender.ship(1.0)
+        assert links.sent == []
+    shipping.tick(1.0)
+    while not links.sent:
+        calls.get(timeout=30)()
+        shipping.sender.ship(1.0)
+    assert links.sent == [b"a command"]
+    page = store.wait(lambda journal: journal.outbox.pending(ADDRESS, 0, 10, 1 << 20))
+    assert page[0].consumer in (CONSUMER.inbox, OTHER_CONSUMER.inbox)
