@@ -69,9 +69,10 @@ def test_wheel_holds_the_package_and_nothing_beside_it(wheel: pathlib.Path) -> N
     names = set(zipfile.ZipFile(wheel).namelist())
     shipped = {name for name in names if not name.split("/")[0].endswith(".dist-info")}
     package = ROOT / "nova_edge_bus"
-    kept = [path for path in package.rglob("*") if path.suffix in {".py", ".typed", ".zdict"}]
+    kinds = {".py", ".typed", ".zdict", ".html", ".css", ".js"}
+    kept = [path for path in package.rglob("*") if path.suffix in kinds]
     assert shipped == {str(path.relative_to(ROOT)) for path in kept}
-    assert "nova_edge_bus/py.typed" in shipped
+    assert {"nova_edge_bus/py.typed", "nova_edge_bus/endpoint/fleet_page/fleet.js"} <= shipped
 
 
 def test_wheel_carries_the_licence_and_the_entry_points(wheel: pathlib.Path) -> None:

@@ -12,10 +12,18 @@ import typing
 
 import zmq
 
+from nova_edge_bus import events
+from nova_edge_bus import systemd
 from nova_edge_bus.cli import keys
+from nova_edge_bus.endpoint import fleet_pages
 from nova_edge_bus.endpoint import server
+from nova_edge_bus.monitoring import endpoints
+from nova_edge_bus.monitoring import health
+from nova_edge_bus.monitoring import listening
+from nova_edge_bus.monitoring import server as http_server
 from nova_edge_bus.protocol import settings as limits
 from nova_edge_bus.transport import loop as loops
+from nova_edge_bus.transport import watchdog
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +68,13 @@ def register(subparsers: typing.Any) -> None:
         help="sessions held at most, and planned for (default: %(default)s)",
     )
     parser.add_argument(
+        "--metrics",
+        type=_metrics,
+        metavar="[ADDRESS:]PORT",
+        help="serve metrics for Prometheus, health and the page of the fleet at this address over "
+        "HTTP, which is not encrypted; without ADDRESS at 127.0.0.1. Port 0 takes a free one",
+    )
+    parser.add_argument(
         "--json", action="store_true", help="print the bound addresses as a JSON object"
     )
     parser.set_defaults(run=run)
@@ -70,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
     :raises EndpointError: when an address cannot be listened on
     :raises KeyFileError: when its key cannot be used
+    :raises MonitoringError: when the metrics cannot be served
     """
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
@@ -85,13 +101,20 @@ def run(args: argparse.Namespace) -> int:
         curve_dir=args.curve_dir,
         allow_insecure=args.allow_insecure,
     )
+    pages = None if args.metrics is None else _pages(args.metrics, endpoint, loop)
     try:
         bound = endpoint.start()
+        metrics = None if pages is None else pages.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: loop.stop())
-        _print_bound(bound, as_json=args.json)
+        _print_bound(bound, metrics, as_json=args.json)
+        stats, manager = endpoint.router.stats, systemd.Manager()
+        for address in bound:
+            _log.info(events.ENDPOINT_LISTENING, address)
+        where = ", ".join(bound)
+        loop.register(watchdog.Watchdog(manager, lambda: f"{stats.sessions} sessions at {where}"))
         loop.run()
-        stats = endpoint.router.stats
+        manager.stopping()
         _log.info(
             "stopping: sessions=%s delivered=%s answered=%s refused=%s",
             stats.sessions,
@@ -100,18 +123,51 @@ def run(args: argparse.Namespace) -> int:
             stats.refused.total(),
         )
     finally:
+        if pages is not None:
+            pages.stop()
         endpoint.stop()
         loop.close()
         context.term()
     return 0
 
 
-def _print_bound(bound: list[str], *, as_json: bool) -> None:
+def _pages(
+    address: listening.Address, endpoint: server.EndpointServer, loop: loops.Loop
+) -> http_server.Server:
+    """What is served over HTTP; it begins with :meth:`start`."""
+    # A process that serves no metrics must not pay for the library.
+    from nova_edge_bus.monitoring import exposition
+
+    router, turns = endpoint.router, health.turns(lambda: loop.turned_at)
+    name = endpoint.name
+    routes = {
+        "/metrics": exposition.page(
+            [lambda: endpoints.samples(endpoints.describe(name, router.stats, router.settings))]
+        ),
+        "/healthz": health.page([turns]),
+        "/readyz": health.page([turns, endpoint.trouble]),
+        **fleet_pages.routes(endpoint.fleet, name),
+    }
+    return http_server.Server(address, routes)
+
+
+def _print_bound(bound: list[str], metrics: listening.Address | None, *, as_json: bool) -> None:
+    url = None if metrics is None else f"http://{metrics}"
     if as_json:
-        print(json.dumps({"listening": bound}), flush=True)
-    else:
-        for address in bound:
-            print(f"listening on {address}", flush=True)
+        found: dict[str, object] = {"listening": bound}
+        print(json.dumps(found if url is None else {**found, "metrics": url}), flush=True)
+        return
+    for address in bound:
+        print(f"listening on {address}", flush=True)
+    if url is not None:
+        print(f"metrics at {url}/metrics", flush=True)
+
+
+def _metrics(text: str) -> listening.Address:
+    try:
+        return listening.parse(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
 
 
 def _raise_descriptor_limit(max_sessions: int) -> None:

@@ -24,6 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser, statuses: Sequence[str] = ())
         "entries",
         "An entry is meant when it meets every option given; of one that is repeated, any.",
     )
+    add_names(group)
+    if statuses:
+        group.add_argument(
+            "--status", action="append", choices=list(statuses), help="that ended, or did not, so"
+        )
+    for option, text in (("--since", "or later"), ("--until", "at the latest, exclusive")):
+        group.add_argument(
+            option,
+            type=moment,
+            metavar="TIME",
+            help=f"made then {text}: 2026-03-01T12:00:00Z (UTC without an offset), or how long "
+            "ago: 90s, 30m, 6h, 2d",
+        )
+
+
+def add_names(group: argparse._ArgumentGroup) -> None:
+    """Add to *group* the arguments that choose entries by what they are, not by when."""
     group.add_argument(
         "--seq",
         action="append",
@@ -46,18 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser, statuses: Sequence[str] = ())
         metavar="ADDRESS",
         help="to this address, or to the topic or the server named in it",
     )
-    if statuses:
-        group.add_argument(
-            "--status", action="append", choices=list(statuses), help="that ended, or did not, so"
-        )
-    for option, text in (("--since", "or later"), ("--until", "at the latest, exclusive")):
-        group.add_argument(
-            option,
-            type=moment,
-            metavar="TIME",
-            help=f"made then {text}: 2026-03-01T12:00:00Z (UTC without an offset), or how long "
-            "ago: 90s, 30m, 6h, 2d",
-        )
 
 
 def given(args: argparse.Namespace, statuses: tuple[str, ...] = ()) -> selecting.Filter:

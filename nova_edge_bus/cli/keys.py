@@ -106,6 +106,7 @@ def _register_revoke(verbs: typing.Any) -> None:
 def _add_common(parser: argparse.ArgumentParser, *, changes: bool = True) -> None:
     parser.add_argument(
         "--dir",
+        "--curve-dir",
         type=pathlib.Path,
         default=pathlib.Path(DEFAULT_DIRECTORY),
         metavar="DIR",

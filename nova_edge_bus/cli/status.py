@@ -14,7 +14,6 @@ from nova_edge_bus.cli import journals
 from nova_edge_bus.cli import output
 from nova_edge_bus.journal import reading
 from nova_edge_bus.journal import selecting
-from nova_edge_bus.journal import slots
 from nova_edge_bus.journal import status as records
 
 _LINKED = "linked"
@@ -95,14 +94,8 @@ def _journal(journal: journals.Journal, max_bytes: int) -> dict[str, Any]:
 
 
 def _owner(path: str, record: dict[str, Any] | None) -> dict[str, Any]:
-    """Who lives in a journal; of a process in another container only the record tells."""
-    pid = slots.holder(path)
-    current = False
-    if record is not None and record["state"] == "running":
-        is_fresh = records.age(record) < records.STALE_SECONDS
-        if pid is None and is_fresh and record["pid_namespace"] != records.pid_namespace():
-            pid = int(record["pid"])
-        current = is_fresh and record["pid"] == pid
+    """Who lives in a journal."""
+    pid, current = records.owner(path, record)
     return {
         "pid": pid,
         "adopted_by": None if pid is None else _adopter(path, pid),

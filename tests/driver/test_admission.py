@@ -135,7 +135,7 @@ def test_a_directory_that_is_gone_ends_no_session(
     honest.go_on()
     away.rename(keyring.enrolled)
     honest.go_on()
-    assert "session closed" not in endpoint.log
+    assert "session-closed" not in endpoint.log
 
 
 def test_who_is_enrolled_late_needs_no_restart(

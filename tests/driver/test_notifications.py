@@ -6,11 +6,13 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
+import time
 from typing import Any
 
 import oslo_messaging
 import pytest
 
+from nova_edge_bus.delivery.streams import BACKLOG_AFTER
 from tests.driver import journals
 from tests.driver.conftest import MakeEndpoint
 from tests.driver.conftest import MakePeer
@@ -194,6 +196,32 @@ def test_notifications_are_stored_while_nobody_listens(
     listening = Listening()
     make_peer().listen([topic], listening, threads=1)
     assert payloads(listening, 4) == [1, 2, 3, 4]
+
+
+def test_what_was_stored_comes_before_what_is_sent_meanwhile(
+    make_peer: MakePeer, topic: str
+) -> None:
+    stored, count = 300, 600
+    notifier = make_peer().notifier(topic)
+    for number in range(stored):
+        notifier.info({}, "event", number)
+    # From then on they are a backlog, which waits for its turn.
+    time.sleep(2 * BACKLOG_AFTER)
+    listening = Listening()
+    make_peer().listen([topic], listening, threads=1)
+    for number in range(stored, count):
+        notifier.info({}, "event", number)
+    assert payloads(listening, count) == list(range(count))
+
+
+def test_what_was_stored_fills_a_batch(make_peer: MakePeer, topic: str) -> None:
+    notifier = make_peer().notifier(topic)
+    for number in range(200):
+        notifier.info({}, "event", number)
+    time.sleep(2 * BACKLOG_AFTER)
+    batches = Batches()
+    make_peer().listen([topic], batches, batch_size=100, batch_timeout=3600, threads=1)
+    assert take(batches.queue, 2) == [list(range(100)), list(range(100, 200))]
 
 
 def test_notifications_are_stored_while_no_endpoint_runs(

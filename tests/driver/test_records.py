@@ -35,6 +35,24 @@ class Conductor(Recorder):
         return [objmethod, value]
 
 
+class Contexts(Recorder):
+    """Keeps the context of each thing that it is asked."""
+
+    def object_action(self, ctxt: Any, **arguments: Any) -> list[Any]:
+        self.queue.put(_as_sent(ctxt))
+        return [{}, None]
+
+    def object_class_action_versions(self, ctxt: Any, **arguments: Any) -> None:
+        self.queue.put(_as_sent(ctxt))
+
+    def build_instances(self, ctxt: Any) -> None:
+        self.queue.put(_as_sent(ctxt))
+
+
+def _as_sent(ctxt: Any) -> dict[str, Any]:
+    return {key: ctxt[key] for key in ("request_id", "auth_token", "service_catalog")}
+
+
 def save(client: Any, value: int, uuid: str = "one") -> Any:
     """Make the call that Instance.save() is: a journaled record."""
     return client.call({}, "object_action", objinst=instance(uuid), objmethod="save", value=value)
@@ -50,6 +68,35 @@ def test_a_record_is_answered_by_the_server(make_peer: MakePeer, topic: str) -> 
     journal = journals.only(caller.journal_dir)
     wait_until(lambda: journals.counter(journal, "applied") == 2, WAIT_SECONDS, "the outcome")
     assert journals.pending(journal) == 0
+
+
+def test_no_token_lies_in_a_journal_that_is_not_needed_there(
+    make_peer: MakePeer, topic: str
+) -> None:
+    """An object action needs none; a command may, and goes with what it was given."""
+    taker, caller = Contexts(), make_peer()
+    make_peer().serve(topic, "here", taker)
+    ctxt = {
+        "request_id": "req-1",
+        "auth_token": "gAAAA-record",
+        "service_catalog": [{"type": "volumev3", "endpoints": ["http://secret-url"]}],
+    }
+    client = caller.client(topic)
+    client.call(ctxt, "object_action", objinst=instance("one"), objmethod="save")
+    client.call(ctxt, "object_action", objinst=instance("one"), objmethod="refresh")
+    read = {"objname": "TaskLog", "objmethod": "begin_task", "objver": "1.1"}
+    client.call(ctxt, "object_class_action_versions", **read)
+    client.cast({**ctxt, "auth_token": "gAAAA-command"}, "build_instances")
+    saved, refreshed, begun, built = taker.take(4)
+    nobody = {"auth_token": None, "service_catalog": None}
+    assert saved == {**ctxt, **nobody}
+    assert refreshed == begun == ctxt
+    assert built["auth_token"] == "gAAAA-command"
+    assert built["service_catalog"] == ctxt["service_catalog"]
+    written = b"".join(path.read_bytes() for path in caller.journal_dir.glob("*.db*"))
+    assert b'"req-1"' in written
+    assert b"gAAAA-command" in written
+    assert b"gAAAA-record" not in written
 
 
 def test_a_record_that_times_out_is_applied_all_the_same(make_peer: MakePeer, topic: str) -> None:

@@ -16,6 +16,8 @@ from sqlalchemy import exc
 
 from nova_edge_bus.cell import sync
 from nova_edge_bus.journal import schema
+from nova_edge_bus.runtime import registry
+from nova_edge_bus.runtime.figures import Figures
 from tests.driver.autonomy.roles import LINK_TIMEOUT
 from tests.driver.autonomy.roles import Conductor
 from tests.driver.autonomy.roles import Edge
@@ -60,6 +62,16 @@ def heal(relay: relays.Relay, edge: Edge) -> None:
     edge.await_linked()
 
 
+def figures(conductor: Conductor) -> Figures:
+    """What the process has counted that the conductor is."""
+    (found,) = (
+        runtime.figures
+        for (_, folder), runtime in registry._runtimes.items()
+        if folder == str(conductor.peer.journal_dir)
+    )
+    return found
+
+
 def test_a_database_in_trouble_loses_nothing(
     edge: Edge, conductor: Conductor, centre: centres.Centre, relay: relays.Relay, uuid: str
 ) -> None:
@@ -76,13 +88,14 @@ def test_a_database_in_trouble_loses_nothing(
 
     heal(relay, edge)
     assert len(failures) == 3
+    assert figures(conductor).put_off == 3
     found = stored(centre, uuid)
     assert (found.power_state, found.vm_state) == (1, "paused")
     assert dead_letters(edge.journal) == []
 
 
 def test_what_was_written_for_an_evacuated_instance_is_a_dead_letter(
-    edge: Edge, centre: centres.Centre, relay: relays.Relay, uuid: str
+    edge: Edge, conductor: Conductor, centre: centres.Centre, relay: relays.Relay, uuid: str
 ) -> None:
     other = rows.instance(centre).uuid
     assert edge.field(other) is not None
@@ -98,6 +111,9 @@ def test_what_was_written_for_an_evacuated_instance_is_a_dead_letter(
     (reason,) = dead_letters(edge.journal)
     assert "Fenced" in reason
     assert "is on host another at the centre" in reason
+    counted = figures(conductor)
+    assert (counted.conflicts, counted.denied) == (1, 1)
+    assert counted.recorded >= 1
     assert stored(centre, uuid).power_state != 4
     assert stored(centre, other).power_state == 4
 

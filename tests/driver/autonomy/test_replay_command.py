@@ -239,7 +239,8 @@ def test_it_can_be_interrupted_and_goes_on(
         stderr=subprocess.PIPE,
         text=True,
     ) as first:
-        for _ in range(4):
+        # As many as are at work at once of a backlog whose conductor has not shown its pace.
+        for _ in range(2):
             conductor.began.get(timeout=WAIT_SECONDS)
         first.send_signal(signal.SIGINT)
         conductor.gate.set()
@@ -272,7 +273,8 @@ def test_what_cannot_be_shipped_stays(
         where = f"127.0.0.1:{nobody.getsockname()[1]}"
         done = replay("--journal", copy, "--timeout", 1, endpoint=where)
     assert done.returncode == 1
-    assert done.stdout == f"{copy}: shipped 0, 4 left, for no receiver has taken them yet\n"
+    said = "linked to no endpoint: none can be reached, or none admits this key; 4 left"
+    assert done.stdout == f"{copy}: {said}\n"
     assert states(copy)["PENDING"] == 4
 
 

@@ -79,3 +79,19 @@ def test_everything_has_a_help_text() -> None:
     for name, parser in commands(main.make_parser()).items():
         assert parser.description, name
         assert all(action.help for action in parser._actions), name
+
+
+def test_every_command_prints_json() -> None:
+    for name, parser in commands(main.make_parser()).items():
+        has = any("--json" in action.option_strings for action in parser._actions)
+        assert has or "completion" in name, name
+
+
+def test_replay_chooses_by_whatever_an_operator_may_know() -> None:
+    parser = commands(main.make_parser())["nova-edge-bus replay"]
+    options = {text for action in parser._actions for text in action.option_strings}
+    assert options >= {
+        *("--host", "--service", "--journal", "--journal-dir"),
+        *("--group", "--destination", "--method", "--seq", "--since", "--until"),
+        *("--dead-letters", "--endpoint", "--dry-run", "--json"),
+    }
