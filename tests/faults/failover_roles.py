@@ -17,7 +17,7 @@ from nova.objects import base
 
 from nova_edge_bus.delivery import receiver
 from nova_edge_bus.driver import incoming
-from nova_edge_bus.protocol import session
+from nova_edge_bus.protocol import accepted
 from nova_edge_bus.protocol import settings
 from nova_edge_bus.runtime import registry
 from tests.driver import peers
@@ -51,7 +51,7 @@ def endpoint(port: int, ready: str, directory: str, name: str) -> int:
     """An endpoint that gives a silent peer up as soon as the others do."""
     traps.Traps(pathlib.Path(directory), name).install(steps.ENDPOINT)
     settings.Settings.heartbeat = property(lambda self: _HEARTBEAT)  # type: ignore[assignment]
-    session.AcceptSession._timing = lambda self: _SILENCE  # type: ignore[method-assign]
+    accepted.AcceptSession._timing = lambda self: _SILENCE  # type: ignore[method-assign]
     return roles.endpoint(port, ready)
 
 

@@ -21,11 +21,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 _ROLES = "tests.faults.roles"
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _PR_SET_PDEATHSIG = 1
+_CLONE_NEWNET = 0x40000000
 _POLL_SECONDS = 0.002
 _START_SECONDS = 60.0
 
@@ -77,9 +79,15 @@ class Forker:
 
     :param logs: directory with one log for each name of a child
     :param roles: the name of the module; its ``warm_up`` is run once, before the first fork
+    :param environment: variables of all its processes, beside the test's own
     """
 
-    def __init__(self, logs: pathlib.Path, roles: str = _ROLES) -> None:
+    def __init__(
+        self,
+        logs: pathlib.Path,
+        roles: str = _ROLES,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._logs = logs
         logs.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
@@ -92,12 +100,19 @@ class Forker:
                 stderr=log,
                 cwd=_ROOT,
                 text=True,
+                env={**os.environ, **(environment or {})},
             )
 
-    def fork(self, role: str, name: str, /, **arguments: Any) -> Child:
-        """Run a function of the module in a process of its own."""
+    def fork(
+        self, role: str, name: str, /, namespace: str | None = None, **arguments: Any
+    ) -> Child:
+        """Run a function of the module in a process of its own.
+
+        :param namespace: the network namespace that the process is in, if not the test's
+        """
         log = self._logs / f"{name}.log"
-        pid = self.ask(fork=role, arguments=arguments, log=str(log))["pid"]
+        request = {"arguments": arguments, "log": str(log), "namespace": namespace}
+        pid = self.ask(fork=role, **request)["pid"]
         child = Child(self, name, pid, log)
         self.children.append(child)
         return child
@@ -130,14 +145,23 @@ def _serve() -> None:
         request = json.loads(line)
         if "fork" in request:
             target = getattr(roles, request["fork"])
-            answer = {"pid": _fork(target, request["arguments"], request["log"])}
+            arguments, log = request["arguments"], request["log"]
+            answer = {"pid": _fork(target, arguments, log, request["namespace"])}
         else:
             answer = {"status": _wait(request["wait"], request["seconds"])}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 
-def _fork(target: Any, arguments: dict[str, Any], log: str) -> int:
+def enter(namespace: str) -> None:
+    """Put this thread, and what it forks, into a network namespace of this name."""
+    with pathlib.Path("/run/netns", namespace).open("rb") as file:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.setns(file.fileno(), _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"cannot enter namespace {namespace}")
+
+
+def _fork(target: Any, arguments: dict[str, Any], log: str, namespace: str | None) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -150,6 +174,8 @@ def _fork(target: Any, arguments: dict[str, Any], log: str) -> int:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(output, 1)
             os.dup2(output, 2)
+            if namespace is not None:
+                enter(namespace)
             status = int(target(**arguments) or 0)
     except BaseException:
         traceback.print_exc()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
+import sqlite3
 from collections.abc import Iterator
 
 from nova_edge_bus import errors
@@ -22,10 +23,23 @@ def has_work(path: pathlib.Path) -> bool:
     return work.has_work(path)
 
 
+def pending_commands(path: pathlib.Path) -> int:
+    """How many commands of a journal nobody has accepted yet."""
+    query = "SELECT count(*) FROM outbox WHERE state = 2 AND kind = 3"
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        return int(connection.execute(query).fetchone()[0])
+
+
 def interrupted(path: pathlib.Path) -> set[Mark]:
     """The commands that were dispatched and whose end nobody has seen."""
     with _attached(path) as opened:
         return {_mark(row.body) for row in opened.inbox.interrupted()}
+
+
+def counters(path: pathlib.Path) -> dict[str, int]:
+    """How the entries of a journal have ended."""
+    with _attached(path) as opened:
+        return opened.outbox.counters()
 
 
 def describe(path: pathlib.Path) -> str:

@@ -17,7 +17,7 @@ REPEATABLE = ("read",)
 CALL_TIMEOUT = 60.0
 """Seconds that callers wait; every call has to be answered in that time."""
 SERVERS = ("one", "two")
-_CLIENTS = ("left", "right")
+CLIENTS = ("left", "right")
 
 
 class Load:
@@ -41,7 +41,7 @@ class Load:
         stage = self._stage
         for name in SERVERS:
             self.start_server(name)
-        for client in _CLIENTS:
+        for client in CLIENTS:
             ports = self._ports.get("clients")
             url = stage.url("clients", ports, linger=CALL_TIMEOUT, **self._options)
             self._clients.append(
@@ -92,3 +92,18 @@ class Load:
         found += history.overtaken(commands, [e for e in records if e.what == "ended"])
         found += [f"not drained: {path}" for path in stage.journals() if journals.has_work(path)]
         return found
+
+
+def violations_of_one(stage: Stage) -> list[str]:
+    """What was not as promised where senders of casts and saves have come to their end."""
+    returned = history.read(stage.sent, "returned")
+    commands = history.read(stage.done, "handed out")
+    records = history.read(stage.done, "ended")
+    found = [f"failed: {event}" for event in history.read(stage.sent, "failed")]
+    found += history.missing(returned, commands + records)
+    found += history.doubled(commands + records)
+    for name in stage.receivers:
+        found += history.disordered([each for each in commands if each.who == name], returned)
+    found += history.disordered(records, returned)
+    found += [f"not drained: {path}" for path in stage.journals() if journals.has_work(path)]
+    return found

@@ -9,6 +9,7 @@ import re
 import signal
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.faults import journals
 from tests.nova import processes
 
 _STOP_SECONDS = 30.0
-BOUND = re.compile(r"listening on tcp://127\.0\.0\.1:(\d+)")
+BOUND = re.compile(r"listening on tcp://[\d.]+:(\d+)")
 _SHOWN = 20
 
 
@@ -38,9 +39,23 @@ class Stage:
     """Starts and stops what a test needs below one directory.
 
     :param seed: everything random in the test derives from it
+    :param edge: the network namespace of the senders, if not the test's
+    :param centre: that of the endpoints and receivers
+    :param host: the address of the endpoints
+    :param environment: variables of all processes
     """
 
-    def __init__(self, directory: pathlib.Path, seed: int) -> None:
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        seed: int,
+        *,
+        edge: str | None = None,
+        centre: str | None = None,
+        host: str = "127.0.0.1",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._edge, self._centre, self._host = edge, centre, host
         self.directory = directory
         self.seed = seed
         self.chance = random.Random(seed)
@@ -49,7 +64,7 @@ class Stage:
         self.receivers: dict[str, forker.Child] = {}
         self.sent = directory / "sent"
         self.done = directory / "done"
-        self.forker = forker.Forker(directory / "logs")
+        self.forker = forker.Forker(directory / "logs", environment=environment)
         self._started = 0
 
     def close(self) -> None:
@@ -69,7 +84,12 @@ class Stage:
     def _fork_endpoint(self, number: int) -> forker.Child:
         ready = self._ready_file()
         child = self.forker.fork(
-            "endpoint", f"endpoint-{number}", port=self.ports[number], ready=str(ready)
+            "endpoint",
+            f"endpoint-{number}",
+            namespace=self._centre,
+            host=self._host,
+            port=self.ports[number],
+            ready=str(ready),
         )
 
         def bound() -> bool:
@@ -83,7 +103,7 @@ class Stage:
 
     def url(self, side: str, ports: Sequence[int] | None = None, **options: Any) -> str:
         """The transport URL of the processes that keep their journals in the directory *side*."""
-        hosts = ",".join(f"127.0.0.1:{port}" for port in ports or self.ports)
+        hosts = ",".join(f"{self._host}:{port}" for port in ports or self.ports)
         options["journal_dir"] = self.directory / side
         query = "&".join(f"{name}={value}" for name, value in options.items())
         return f"edgebus://{hosts}/?{query}"
@@ -94,6 +114,7 @@ class Stage:
         child = self.forker.fork(
             "receiver",
             name,
+            namespace=self._centre,
             url=url,
             name=name,
             topics={COMMANDS: 1, CONDUCTOR: 16},
@@ -109,6 +130,7 @@ class Stage:
         return self.forker.fork(
             "sender",
             client,
+            namespace=self._edge,
             url=url,
             client=client,
             life=life,

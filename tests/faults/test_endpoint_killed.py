@@ -16,7 +16,7 @@ LONGEST_PAUSE = 0.2
 """Seconds between two kills, and from a kill to the restart."""
 
 
-@pytest.mark.parametrize("times", rounds(50, 500))
+@pytest.mark.parametrize("times", rounds(20, 500))
 def test_one_of_two_endpoints_is_killed(stage: Stage, times: int) -> None:
     stage.start_endpoints(2)
     load = Load(stage)
@@ -31,7 +31,7 @@ def test_one_of_two_endpoints_is_killed(stage: Stage, times: int) -> None:
     stage.require(load.finish())
 
 
-@pytest.mark.parametrize("times", rounds(50, 500))
+@pytest.mark.parametrize("times", rounds(20, 500))
 def test_the_only_endpoint_is_killed_and_started_again(stage: Stage, times: int) -> None:
     stage.start_endpoints(1)
     load = Load(stage)

@@ -28,7 +28,7 @@ LOAD: dict[str, Any] = {
 WHOLE_LIFE_SECONDS = 90.0
 
 
-@pytest.mark.parametrize("lives", rounds(200, 2000))
+@pytest.mark.parametrize("lives", rounds(60, 2000))
 def test_what_returned_arrives_once_and_in_order(stage: Stage, lives: int) -> None:
     stage.start_endpoints(1)
     for name in ("one", "two"):
