@@ -1,28 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m bench``: RabbitMQ and the edge bus side by side, in one run.
 
-``python -m bench cut`` measures what a cut costs instead, and ``python -m bench heal`` what the
-return of a whole fleet does to those that are linked; see their ``--help``.
+``python -m bench cut`` measures what a cut costs instead, ``python -m bench drain`` how fast a
+journal drains, ``python -m bench fleet`` what thousands of sessions cost an endpoint, ``python -m
+bench heal`` what the return of a whole fleet does to those that are linked, and ``python -m bench
+wan`` what distance costs; see their ``--help``.
 """
 
 import argparse
 import contextlib
 import json
 import pathlib
-import signal
 import sys
-import tempfile
 import typing
 
 from bench import backends
+from bench import command
 from bench import comparison
 from bench import cut
+from bench import drain
 from bench import figures
+from bench import fleets
 from bench import floor
 from bench import heal
 from bench import machine
+from bench import plot
 from bench import processes
 from bench import report
+from bench import wan
 
 _KINDS = {
     "call": ("call-read", "call-save"),
@@ -143,20 +148,23 @@ def main(arguments: list[str] | None = None) -> int:
     :returns: 0; 1 when a bus failed or miscounted a message; 2 when one cannot be measured here.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    if given[:1] == ["cut"]:
-        return cut.main(given[1:])
-    if given[:1] == ["heal"]:
-        return heal.main(given[1:])
+    others = {
+        "cut": cut.main,
+        "drain": drain.main,
+        "fleet": fleets.main,
+        "heal": heal.main,
+        "plot": plot.main,
+        "wan": wan.main,
+    }
+    if given and given[0] in others:
+        return others[given[0]](given[1:])
     parsed = _arguments(given)
-    # So that the children are ended as well.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        machine.require_disk(parsed.directory)
-        with tempfile.TemporaryDirectory(prefix="edge-bus-bench-", dir=parsed.directory) as name:
-            return _run(parsed, pathlib.Path(name))
-    except (backends.Unavailable, machine.NotOnDisk, processes.ChildFailed, OSError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
+    return command.run(
+        "bench",
+        parsed.directory,
+        lambda directory: _run(parsed, directory),
+        absences=(processes.ChildFailed,),
+    )
 
 
 if __name__ == "__main__":

@@ -128,11 +128,11 @@ class EdgeBus:
 
     def open(self) -> None:
         """See :meth:`Backend.open`."""
-        command = [_program(), "endpoint", "--listen", "tcp://127.0.0.1:0"]
-        endpoint = processes.Child("endpoint", command, self._journals / "endpoint.log")
-        self._stack.callback(endpoint.stop)
+        command = [program(), "endpoint", "--listen", "tcp://127.0.0.1:0"]
+        self.endpoint = processes.Child("endpoint", command, self._journals / "endpoint.log")
+        self._stack.callback(self.endpoint.stop)
         try:
-            line = endpoint.line(_START)
+            line = self.endpoint.line(_START)
         except processes.ChildFailed as error:
             self.close()
             raise Unavailable(f"cannot start 'nova-edge-bus endpoint': {error}") from error
@@ -159,7 +159,11 @@ class EdgeBus:
         self._stack.close()
 
 
-def _program() -> str:
+def program() -> str:
+    """The command ``nova-edge-bus`` that belongs to this Python.
+
+    :raises Unavailable: when it is not installed
+    """
     beside = pathlib.Path(sys.executable).with_name("nova-edge-bus")
     program = str(beside) if beside.exists() else shutil.which("nova-edge-bus")
     if program is None:

@@ -14,7 +14,7 @@ import typing
 import uuid
 
 INSTANCES = 64
-"""How many different instances the messages of a run speak of, in turns."""
+"""How many different instances the messages of a run speak of, in turns, unless told otherwise."""
 
 _WORDS = """
     apt-get systemctl enable restart network interface address gateway resolver mount format
@@ -226,12 +226,12 @@ def instance(size: int, index: int) -> Primitive:
     return built
 
 
-def changed(base: Primitive, number: int) -> Primitive:
-    """A copy of instance *base* as the message *number* of a run saves it.
+def changed(base: Primitive, number: int, turn: int) -> Primitive:
+    """A copy of instance *base* as the message *number* of a run saves it, its *turn*-th change.
 
     State, progress and times move; everything else is shared with *base*.
     """
-    vm_state, task_state, power_state = _TASKS[number // INSTANCES % len(_TASKS)]
+    vm_state, task_state, power_state = _TASKS[turn % len(_TASKS)]
     data = dict(base["nova_object.data"])
     data["vm_state"] = vm_state
     data["task_state"] = task_state
@@ -245,18 +245,19 @@ def changed(base: Primitive, number: int) -> Primitive:
 class Bodies:
     """The instances of one body size, made once and handed out in turns."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, instances: int = INSTANCES) -> None:
         self.size = size
-        self._instances = [instance(size, index) for index in range(INSTANCES)]
+        self._instances = [instance(size, index) for index in range(instances)]
         self._by_uuid = {one["nova_object.data"]["uuid"]: one for one in self._instances}
 
     def saved(self, number: int) -> Primitive:
         """The instance that message *number* carries."""
-        return changed(self._instances[number % INSTANCES], number)
+        turn, index = divmod(number, len(self._instances))
+        return changed(self._instances[index], number, turn)
 
     def uuid(self, number: int) -> str:
         """The uuid of the instance that message *number* asks for."""
-        found: str = self._instances[number % INSTANCES]["nova_object.data"]["uuid"]
+        found: str = self._instances[number % len(self._instances)]["nova_object.data"]["uuid"]
         return found
 
     def stored(self, uuid: str, number: int) -> Primitive:
@@ -264,7 +265,7 @@ class Bodies:
 
         :raises KeyError: when no instance has that uuid.
         """
-        found = changed(self._by_uuid[uuid], number)
+        found = changed(self._by_uuid[uuid], number, number // len(self._instances))
         found.pop("nova_object.changes")
         return found
 

@@ -6,12 +6,11 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import signal
 import sys
-import tempfile
 import typing
 
 from bench import backends
+from bench import command
 from bench import comparison
 from bench import figures
 from bench import local
@@ -229,15 +228,9 @@ def main(arguments: list[str]) -> int:
     :returns: as :func:`bench.__main__.main`
     """
     parsed = _arguments(arguments)
-    # So that the children are ended as well.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        machine.require_disk(parsed.directory)
-        with tempfile.TemporaryDirectory(prefix="edge-bus-cut-", dir=parsed.directory) as name:
-            return _run(parsed, pathlib.Path(name))
-    except processes.ChildFailed as error:
-        print(f"bench cut: {error}", file=sys.stderr)
-        return 1
-    except (backends.Unavailable, machine.NotOnDisk, OSError) as error:
-        print(f"bench cut: {error}", file=sys.stderr)
-        return 2
+    return command.run(
+        "bench cut",
+        parsed.directory,
+        lambda directory: _run(parsed, directory),
+        failures=(processes.ChildFailed,),
+    )

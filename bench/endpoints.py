@@ -17,6 +17,9 @@ def _configure(place: places.Place, program: str) -> cfg.ConfigOpts:
     # them, so a ConfigOpts of our own would fail.
     conf = cfg.CONF
     conf([], project="nova", prog=program, default_config_files=[], default_config_dirs=[])
+    if place.host:
+        conf.register_opt(cfg.StrOpt("host"))
+        conf.set_override("host", place.host)
     oslo_messaging.set_transport_defaults(control_exchange=place.exchange)
     return conf
 

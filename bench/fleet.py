@@ -5,29 +5,17 @@ Each has a journal of its own with what it has written, and the driver's own run
 a nova-compute has; only there are several in a process, and nothing above them.
 """
 
-import dataclasses
+import collections.abc
 import json
 import pathlib
 import time
 import typing
 
-import oslo_messaging
-from oslo_config import cfg
-
-from nova_edge_bus import addressing
-from nova_edge_bus import contracts
+from bench import backlog
 from nova_edge_bus import settings as settings_module
-from nova_edge_bus.driver import body
-from nova_edge_bus.driver import configuration
-from nova_edge_bus.journal import entries
-from nova_edge_bus.journal import journal
-from nova_edge_bus.journal import slots
-from nova_edge_bus.protocol import messages
 from nova_edge_bus.runtime import runtime
 
 _SERVICE = "nova-compute"
-_TOPIC = addressing.Address("", "nova", "conductor").text
-_BATCH = 250
 
 
 class Fleet:
@@ -44,18 +32,13 @@ class Fleet:
 
         :param directory: with the calls of each host; the journals are made there
         """
-        cfg.CONF([], project="nova", prog=_SERVICE, default_config_files=[])
-        parsed = oslo_messaging.TransportURL.parse(cfg.CONF, url)
-        known = configuration.read(cfg.CONF, parsed)
         size = 0
         for host in hosts:
             place = pathlib.Path(directory, host)
-            settings = dataclasses.replace(
-                known, host=host, service=_SERVICE, journal_dir=str(place), autonomy="off"
-            )
+            settings = backlog.settings(url, _SERVICE, host, place)
             self._settings.append(settings)
             calls = json.loads(place.with_suffix(".json").read_text())
-            size += _fill(settings, calls, count)
+            size += backlog.fill(settings, _messages(calls, count))
         return {"bytes": size}
 
     def come_back(self) -> dict[str, typing.Any]:
@@ -72,41 +55,12 @@ class Fleet:
         return {"waiting": left}
 
 
-def _fill(settings: settings_module.Settings, calls: list[typing.Any], count: int) -> int:
-    """Journal the saves of a host's instances in turns; returns how many bytes they have."""
-    size = 0
-    with slots.take(settings.journal_dir, settings.host, _SERVICE) as slot:
-        opened = journal.Journal.open(
-            slot.path, max_bytes=settings.journal_max_bytes, retention=settings.journal_retention
-        )
-        for first in range(0, count, _BATCH):
-            new = [
-                _entry(settings, *calls[number % len(calls)], number // len(calls) + 1)
-                for number in range(first, min(count, first + _BATCH))
-            ]
-            size += sum(len(entry.body) for entry in new)
-            with opened.transaction():
-                opened.outbox.append_many(new)
-        opened.close()
-    return size
-
-
-def _entry(
-    settings: settings_module.Settings,
-    ctxt: dict[str, typing.Any],
-    message: dict[str, typing.Any],
-    progress: int,
-) -> entries.NewEntry:
-    terms = contracts.classify(message, is_call=True)
-    message["args"]["objinst"]["nova_object.data"]["progress"] = progress
-    return entries.NewEntry(
-        link=settings.link,
-        address=_TOPIC,
-        kind=int(messages.Kind.RECORD),
-        group=terms.group,
-        method=terms.method,
-        body=body.pack(ctxt, message),
-        consumer=None,
-        created_at=time.time(),
-        expires_at=None,
-    )
+def _messages(
+    calls: list[typing.Any], count: int
+) -> collections.abc.Iterator[tuple[backlog.Dict, backlog.Dict]]:
+    """*count* saves of a host's instances, in turns, each with progress of its own."""
+    for number in range(count):
+        ctxt, message = calls[number % len(calls)]
+        data = message["args"]["objinst"]["nova_object.data"]
+        data["progress"] = number // len(calls) + 1
+        yield ctxt, message

@@ -3,6 +3,7 @@
 
     python -m bench.fleet_rows --config-file FILE DIRECTORY HOSTS INSTANCES
 
+``HOSTS`` is how many, or the name of one.
 The configuration is nova-conductor's. For each host a file in the directory holds a list of calls,
 one an instance: the context and the message of an ``Instance.save`` that sets ``progress``.
 """
@@ -20,8 +21,9 @@ NAME = "edge-{:03}"
 
 def main() -> None:
     """Make the rows and write the files."""
-    directory, hosts, count = pathlib.Path(sys.argv[-3]), int(sys.argv[-2]), int(sys.argv[-1])
+    directory, hosts, count = pathlib.Path(sys.argv[-3]), sys.argv[-2], int(sys.argv[-1])
     del sys.argv[-3:]
+    names = [NAME.format(number) for number in range(int(hosts))] if hosts.isdigit() else [hosts]
 
     from nova import monkey_patch
 
@@ -32,8 +34,7 @@ def main() -> None:
 
     config.parse_args(sys.argv)
     objects.register_all()
-    for number in range(hosts):
-        host = NAME.format(number)
+    for host in names:
         calls = [_call(instance) for instance in cell_rows.fill(host, count)]
         (directory / f"{host}.json").write_text(json.dumps(calls))
 

@@ -24,6 +24,8 @@ _FILE_BYTES = 1000 * _PAGE
 _WINDOW = 64
 """Echoes in flight while the rate is measured."""
 _ECHO_TIMEOUT_MS = 10_000
+_BATCH = 128
+"""Rows that are sent, and deleted, together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +89,7 @@ def _sqlite(directory: pathlib.Path, size: int, seconds: float) -> list[int]:
         return _timed(commit, seconds)
 
 
-class _Echo:
+class Echo:
     """The client of the raw echo; this process is the third."""
 
     def __init__(self, stack: contextlib.ExitStack, logs: pathlib.Path, size: int) -> None:
@@ -120,8 +122,8 @@ class _Echo:
         while self._socket.poll(100):
             self._socket.recv_multipart()
 
-    def _send(self) -> None:
-        self._socket.send_multipart([echo.ECHO_ID, self._body])
+    def _send(self, body: bytes | None = None) -> None:
+        self._socket.send_multipart([echo.ECHO_ID, self._body if body is None else body])
 
     def once(self) -> None:
         """One round trip."""
@@ -143,6 +145,67 @@ class _Echo:
             self._socket.recv_multipart()
         return count / taken
 
+    def pass_on(
+        self,
+        batches: collections.abc.Iterable[list[bytes]],
+        done: collections.abc.Callable[[int], object],
+    ) -> None:
+        """Send each body of *batches*, and call *done* with the size of each that is back whole.
+
+        A batch is sent before the one ahead of it is back, so that no process waits for another.
+        """
+        ahead = 0
+        for batch in batches:
+            for body in batch:
+                self._send(body)
+            if ahead:
+                self._back(ahead, done)
+            ahead = len(batch)
+        if ahead:
+            self._back(ahead, done)
+
+    def _back(self, count: int, done: collections.abc.Callable[[int], object]) -> None:
+        for _ in range(count):
+            self._socket.recv_multipart()
+        done(count)
+
+
+def drain(directory: pathlib.Path, logs: pathlib.Path, size: int, entries: int) -> float:
+    """Entries a second of a drain that does the least a drain can do.
+
+    Rows of SQLite are read in order, sent through a ROUTER to a process that sends them back,
+    and deleted, one synced commit for each batch.
+
+    :param directory: where the rows are, on the disk to measure
+    :param size: bytes of a row
+    """
+    path = directory / "drain.db"
+    connections = contextlib.closing(sqlite3.connect(path, isolation_level=None))
+    with contextlib.ExitStack() as stack, connections as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("CREATE TABLE entry (seq INTEGER PRIMARY KEY, body BLOB)")
+        connection.execute("BEGIN")
+        rows = ((os.urandom(size),) for _ in range(entries))
+        connection.executemany("INSERT INTO entry (body) VALUES (?)", rows)
+        connection.execute("COMMIT")
+        client = Echo(stack, logs, size)
+        settled = 0
+
+        def batches() -> collections.abc.Iterator[list[bytes]]:
+            for first in range(0, entries, _BATCH):
+                select = "SELECT body FROM entry WHERE seq > ? ORDER BY seq LIMIT ?"
+                yield [body for (body,) in connection.execute(select, (first, _BATCH))]
+
+        def delete(count: int) -> None:
+            nonlocal settled
+            settled += count
+            connection.execute("DELETE FROM entry WHERE seq <= ?", (settled,))
+
+        began = time.monotonic()
+        client.pass_on(batches(), delete)
+        return entries / (time.monotonic() - began)
+
 
 def _floor(what: str, times: list[int], rate: float | None = None) -> Floor:
     return Floor(
@@ -162,7 +225,7 @@ def measure(directory: pathlib.Path, logs: pathlib.Path, size: int, seconds: flo
     :param seconds: for each
     """
     with contextlib.ExitStack() as stack:
-        client = _Echo(stack, logs, size)
+        client = Echo(stack, logs, size)
         trips = _timed(client.once, seconds)
         rate = client.stream(seconds)
     return [

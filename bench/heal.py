@@ -10,10 +10,9 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import signal
 import sys
-import tempfile
 
+from bench import command
 from bench import healing
 from bench import machine
 from bench import processes
@@ -34,7 +33,8 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     add("--rate", type=float, help=f"reads and saves a second of the linked host ({plan.rate:g})")
     add("--seconds", type=float, help=f"to measure before and after ({plan.seconds:g})")
     add("--patience", type=float, help=f"seconds to wait for the drain ({plan.patience:g})")
-    add("--at-once", default="4,0", metavar="N,...", help="backlog_at_once of each run (4,0)")
+    add("--conductor", choices=healing.CONDUCTORS, help="nova's, or one without nova's objects")
+    add("--at-once", default="2,0", metavar="N,...", help="backlog_at_once of each run (2,0)")
     add("--backend", choices=["mariadb", "sqlite"], default="mariadb", help="nova's database")
     add("--directory", type=pathlib.Path, default=pathlib.Path("/var/tmp"), help="on a disk")
     add("--json", type=pathlib.Path, metavar="FILE", help="write the results there as well")
@@ -122,15 +122,9 @@ def main(arguments: list[str]) -> int:
         cannot be measured here
     """
     parsed = _arguments(arguments)
-    # So that the children are ended as well.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        machine.require_disk(parsed.directory)
-        with tempfile.TemporaryDirectory(prefix="edge-bus-heal-", dir=parsed.directory) as name:
-            return _run(parsed, pathlib.Path(name))
-    except (processes.ChildFailed, NotReadyError) as error:
-        print(f"bench heal: {error}", file=sys.stderr)
-        return 1
-    except (machine.NotOnDisk, OSError) as error:
-        print(f"bench heal: {error}", file=sys.stderr)
-        return 2
+    return command.run(
+        "bench heal",
+        parsed.directory,
+        lambda directory: _run(parsed, directory),
+        failures=(processes.ChildFailed, NotReadyError),
+    )

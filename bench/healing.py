@@ -27,6 +27,8 @@ _SETUP_SECONDS = 300.0
 _LOOK_SECONDS = 0.5
 _LINKED_HOST = "linked-0"
 _LINKED_INSTANCES = 64
+CONDUCTORS = ("nova", "cell")
+"""What applies: nova-conductor, or :mod:`bench.cell_conductor`."""
 _PHASES = ("before", "during", "after")
 # MariaDB and SQLite both read this. A row's lock makes its order that of the saves.
 _LOG = (
@@ -48,6 +50,7 @@ class Plan:
     rate: float = 5.0
     seconds: float = 15.0
     patience: float = 1800.0
+    conductor: str = "nova"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +122,10 @@ class Stage:
             self._start_conductor(undo)
             self._fill()
             self._linked = self._child(
-                undo, "linked", "bench.linked", "--config-file", str(self._edge_conf), _LINKED_HOST
+                undo,
+                "linked",
+                "bench.linked",
+                *("--config-file", str(self._edge_conf), self._plan.conductor, _LINKED_HOST),
             )
             self._undo = undo.pop_all()
         return self
@@ -148,6 +154,9 @@ class Stage:
         self._edge_conf = self._configure(
             _LINKED_HOST, config.compute(_LINKED_HOST), {"edge_bus": {"autonomy": "off"}}
         )
+        if self._plan.conductor == "cell":
+            self._start_workers(undo)
+            return
         arguments = ["nova-conductor", "--config-file", str(self._conductor_conf)]
         process = Process(
             "conductor",
@@ -162,6 +171,12 @@ class Stage:
             _SETUP_SECONDS,
         )
 
+    def _start_workers(self, undo: contextlib.ExitStack) -> None:
+        arguments = ["--config-file", str(self._conductor_conf)]
+        for number in range(self._plan.workers):
+            worker = self._child(undo, f"worker-{number}", "bench.cell_conductor", *arguments)
+            worker.ask("begin", _SETUP_SECONDS)
+
     def _fill(self) -> None:
         """Make the rows of all hosts, and log every save of an instance from then on."""
         directory = self._workdir / "edges"
@@ -170,7 +185,8 @@ class Stage:
         self._run("bench.fleet_rows", *configured, str(directory), *map(str, (
             self._plan.edges, self._plan.instances
         )))  # fmt: skip
-        self._run("tests.nova.cell_rows", *configured, _LINKED_HOST, str(_LINKED_INSTANCES))
+        linked = [_LINKED_HOST, str(_LINKED_INSTANCES)]
+        self._run("bench.fleet_rows", *configured, str(directory), *linked)
         auto = "AUTO_INCREMENT" if self._engine.dialect.name == "mysql" else "AUTOINCREMENT"
         with self._engine.begin() as connection:
             for statement in _LOG:
@@ -215,7 +231,8 @@ class Stage:
 
     def begin(self) -> None:
         """Let the linked host make its calls."""
-        self._linked.ask("begin", _SETUP_SECONDS, rate=self._plan.rate)
+        directory = str(self._workdir / "edges")
+        self._linked.ask("begin", _SETUP_SECONDS, rate=self._plan.rate, directory=directory)
 
     def heal(self) -> float:
         """Let the whole fleet come back; returns the seconds until the last has dialled."""

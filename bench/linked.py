@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host that is linked all the time: ``python -m bench.linked --config-file FILE HOST``.
+"""A host that is linked all the time.
+
+    python -m bench.linked --config-file FILE CONDUCTOR HOST
 
 It reads and saves its instances with nova's own objects, each at a fixed rate whatever becomes of
-the calls before: a time counts from the moment at which the call was to be made.
+the calls before: a time counts from the moment at which the call was to be made. To the conductor
+``cell`` (:mod:`bench.cell_conductor`) it makes the same calls without the objects.
 """
 
 import concurrent.futures
 import itertools
+import json
+import pathlib
 import sys
 import threading
 import time
@@ -17,26 +22,90 @@ from bench import serving
 _THREADS = 64
 
 
-class Linked:
-    """The host."""
+class Objects:
+    """The calls of a host, made by nova's own objects."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str) -> None:
         from nova import context
         from nova import objects
 
-        self._host = sys.argv.pop()
+        self._host = host
         self._objects = objects
         self._context = context.get_admin_context()
-        self._made: list[tuple[str, float, float, str | None]] = []
-        self._stopped = threading.Event()
-        self._pool = concurrent.futures.ThreadPoolExecutor(_THREADS)
+        self._guests: list[typing.Any] = []
 
-    def begin(self, rate: float) -> dict[str, typing.Any]:
-        """Read and save *rate* times a second each, from now on."""
+    def begin(self, directory: str) -> None:
+        """Learn which instances there are."""
         found = self._objects.InstanceList.get_by_host(
             self._context, self._host, expected_attrs=["flavor", "info_cache", "metadata"]
         )
         self._guests = list(found)
+
+    def read(self, number: int) -> None:
+        """Read one of the instances."""
+        guest = self._guests[number % len(self._guests)]
+        self._objects.Instance.get_by_uuid(self._context, guest.uuid)
+
+    def save(self, number: int) -> None:
+        """Save one of the instances."""
+        guest = self._guests[number % len(self._guests)]
+        guest.progress = number + 1
+        guest.save()
+
+
+class Messages:
+    """The same calls as they stand in the messages."""
+
+    def __init__(self, host: str) -> None:
+        import oslo_messaging
+        from nova import rpc
+
+        self._host = host
+        target = oslo_messaging.Target(topic="conductor", version="3.0")
+        self._client = oslo_messaging.get_rpc_client(rpc.TRANSPORT, target)
+        self._saves: list[typing.Any] = []
+
+    def begin(self, directory: str) -> None:
+        """Learn which instances there are."""
+        self._saves = json.loads(pathlib.Path(directory, f"{self._host}.json").read_text())
+
+    def read(self, number: int) -> None:
+        """Read one of the instances."""
+        ctxt, message = self._saves[number % len(self._saves)]
+        self._client.call(
+            ctxt,
+            "object_class_action_versions",
+            objname="Instance",
+            objmethod="get_by_uuid",
+            object_versions={"Instance": "2.8"},
+            args=[message["args"]["objinst"]["nova_object.data"]["uuid"]],
+            kwargs={},
+        )
+
+    def save(self, number: int) -> None:
+        """Save one of the instances."""
+        ctxt, message = self._saves[number % len(self._saves)]
+        arguments = message["args"]
+        fields = {**arguments["objinst"]["nova_object.data"], "progress": number + 1}
+        objinst = {**arguments["objinst"], "nova_object.data": fields}
+        self._client.call(ctxt, "object_action", **{**arguments, "objinst": objinst})
+
+
+class Linked:
+    """The host."""
+
+    def __init__(self, calls: Objects | Messages) -> None:
+        self._calls = calls
+        self._made: list[tuple[str, float, float, str | None]] = []
+        self._stopped = threading.Event()
+        self._pool = concurrent.futures.ThreadPoolExecutor(_THREADS)
+
+    def begin(self, rate: float, directory: str) -> dict[str, typing.Any]:
+        """Read and save *rate* times a second each, from now on.
+
+        :param directory: with the calls of each host
+        """
+        self._calls.begin(directory)
         threading.Thread(target=self._work, args=[rate], daemon=True).start()
         return {}
 
@@ -56,24 +125,16 @@ class Linked:
             due = began + number / rate
             if self._stopped.wait(max(0.0, due - time.monotonic())):
                 return
-            guest = self._guests[number % len(self._guests)]
-            self._pool.submit(self._timed, "read", due, self._read, guest.uuid)
-            self._pool.submit(self._timed, "save", due, self._save, guest, number)
+            self._pool.submit(self._timed, "read", due, self._calls.read, number)
+            self._pool.submit(self._timed, "save", due, self._calls.save, number)
 
-    def _timed(self, what: str, due: float, act: typing.Any, *arguments: object) -> None:
+    def _timed(self, what: str, due: float, act: typing.Any, number: int) -> None:
         error = None
         try:
-            act(*arguments)
+            act(number)
         except Exception as caught:
             error = type(caught).__name__
         self._made.append((what, due, time.monotonic() - due, error))
-
-    def _read(self, uuid: str) -> None:
-        self._objects.Instance.get_by_uuid(self._context, uuid)
-
-    def _save(self, guest: typing.Any, number: int) -> None:
-        guest.progress = number + 1
-        guest.save()
 
 
 def _open() -> Linked:
@@ -88,12 +149,15 @@ def _open() -> Linked:
     from nova.objects import base
     from oslo_log import log
 
-    config.parse_args(sys.argv[:-1])
+    conductor, host = sys.argv[-2:]
+    config.parse_args(sys.argv[:-2])
     log.setup(config.CONF, "nova")
+    if conductor == "cell":
+        return Linked(Messages(host))
     objects.register_all()
     api.DISABLE_DB_ACCESS = True
     base.NovaObject.indirection_api = rpcapi.ConductorAPI()
-    return Linked()
+    return Linked(Objects(host))
 
 
 def main() -> None:

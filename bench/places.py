@@ -11,10 +11,14 @@ COMPUTE_HOST = "edge-000-compute-0"
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """What a process connects to: nova's own topics, or fresh names on a shared broker."""
+    """What a process connects to: nova's own topics, or fresh names on a shared broker.
+
+    :param host: as whom it does, where the machine's own name is not meant
+    """
 
     url: str
     exchange: str
     conductor_topic: str
     compute_topic: str
     notification_topic: str
+    host: str = ""

@@ -120,6 +120,17 @@ class Child:
             raise ChildFailed(f"{self.name}: {command} failed: {answer['error']}{self._tail()}")
         return answer
 
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
+    def cpu_seconds(self) -> float:
+        """How long it has computed so far, in itself and for it in the kernel."""
+        after_name = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2]
+        user, system = after_name.split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         """End the process: by the end of its input, then by SIGTERM, then by SIGKILL."""
         assert self._process.stdin is not None

@@ -15,8 +15,17 @@ from oslo_service import backend
 
 from bench import places
 
-_ROLES = {"sender": "Sender", "receiver": "Receiver", "centre": "Centre", "host": "Host"}
-_COMMANDS = frozenset({"run", "expect", "tally", "begin", "waiting", "arrivals"})
+_ROLES = {
+    "sender": "Sender",
+    "receiver": "Receiver",
+    "centre": "Centre",
+    "host": "Host",
+    "caller": "Caller",
+    "drainer": "Drainer",
+}
+_COMMANDS = frozenset(
+    {"run", "expect", "tally", "begin", "end", "waiting", "arrivals", "fill", "come_back"}
+)
 
 
 def _open(name: str, place: dict[str, str]) -> typing.Any:
