@@ -7,6 +7,7 @@ Bind port 0 and ask the socket which port it got (``nova-edge-bus endpoint`` doe
 """
 
 import os
+import shutil
 from typing import NoReturn
 
 import amqp
@@ -16,6 +17,10 @@ import pytest
 
 PROBE_SECONDS = 5
 
+LONGEST_FIRST = ("nova", "faults", "consistency", "driver", "rest_guard", "devstack")
+"""The folders whose files take longest. A file that takes minutes must not be the last one that is
+begun: the other workers would wait for it."""
+
 IN_CI = os.environ.get("CI") == "true"
 
 # Machines are shared, so no example has a deadline; CI repeats one run exactly.
@@ -23,6 +28,16 @@ hypothesis.settings.register_profile(
     "nova-edge-bus", deadline=None, print_blob=True, derandomize=IN_CI
 )
 hypothesis.settings.load_profile("nova-edge-bus")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest; within a folder the order stays."""
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.nodeid.split("/")[1]
+        return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+
+    items.sort(key=rank)
 
 
 def _missing(server: str, address: str, error: Exception) -> NoReturn:
@@ -58,3 +73,14 @@ def mariadb_url() -> str:
     except (OSError, pymysql.MySQLError) as error:
         _missing("MariaDB", f"{host}:{port}", error)
     return f"mysql+pymysql://root@{host}:{port}/"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> tuple[str, str]:
+    """The paths of Chromium and of its chromedriver."""
+    found = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    browser, driver = found
+    if browser is None or driver is None:
+        missing = FileNotFoundError("packages chromium and chromium-driver")
+        _missing("Chromium", "this machine", missing)
+    return browser, driver

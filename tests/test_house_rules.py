@@ -11,6 +11,8 @@ HEADER = "# SPDX-License-Identifier: Apache-2.0"
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 BUILT = {"build", "dist"}
+UNSAFE = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle", "yaml", "code"}
+UNSAFE_METHODS = {"recv_pyobj", "send_pyobj", "import_module", "import_object", "import_class"}
 
 
 def sources() -> Iterator[tuple[str, str]]:
@@ -42,6 +44,33 @@ def test_every_function_is_short() -> None:
                 if lines > MAX_FUNCTION_LINES:
                     long[f"{name}:{node.lineno} {node.name}"] = lines
     assert long == {}
+
+
+def test_nothing_that_comes_in_is_run() -> None:
+    """What a peer, a file or a database holds is data: nothing unpickles or evaluates it."""
+    found = set()
+    for name, text in sources():
+        if name.startswith("nova_edge_bus/"):
+            for node in ast.walk(ast.parse(text)):
+                found.update((name, each) for each in _running(node))
+    # Both name modules of this package or of Python, and nothing that came from elsewhere.
+    assert found == {
+        ("nova_edge_bus/concurrency.py", "__import__"),
+        ("nova_edge_bus/cli/main.py", "import_module"),
+    }
+
+
+def _running(node: ast.AST) -> Iterator[str]:
+    """What of this could turn data into code."""
+    if isinstance(node, ast.Import):
+        yield from (each.name for each in node.names if each.name.split(".")[0] in UNSAFE)
+    elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in UNSAFE:
+        yield str(node.module)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        if node.func.id in ("eval", "exec", "compile", "__import__"):
+            yield node.func.id
+    elif isinstance(node, ast.Attribute) and node.attr in UNSAFE_METHODS:
+        yield node.attr
 
 
 def test_the_concurrency_seam_alone_looks_for_eventlet() -> None:

@@ -14,6 +14,7 @@ import pytest
 from nova_edge_bus import opts
 from nova_edge_bus.cli import main
 from nova_edge_bus.endpoint import listening
+from nova_edge_bus.monitoring import health
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 UNITS = sorted((ROOT / "etc" / "systemd").glob("*.service"))
@@ -37,6 +38,15 @@ def test_a_unit_starts_a_command_that_there_is(unit: pathlib.Path) -> None:
     assert pathlib.Path(program).name == "nova-edge-bus"
     args = main.make_parser().parse_args(arguments)
     assert callable(args.run)
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_systemd_waits_for_a_unit_and_watches_it(unit: pathlib.Path) -> None:
+    options = service(unit)
+    assert (options["Type"], options["Restart"]) == ("notify", "always")
+    # The loop turns every second; a machine that is slow must not be taken for a stuck daemon.
+    assert int(options["WatchdogSec"]) >= 3 * health.FROZEN_SECONDS
+    assert "AF_UNIX" in options["RestrictAddressFamilies"].split()
 
 
 def test_the_endpoint_has_the_files_that_its_sessions_take() -> None:
