@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import sqlalchemy
 from sqlalchemy import event
@@ -20,6 +21,7 @@ from nova_edge_bus.cell import table
 from nova_edge_bus.delivery import origins
 from nova_edge_bus.delivery import receiver
 from nova_edge_bus.delivery import sender
+from nova_edge_bus.delivery import senders
 from nova_edge_bus.delivery import shipping
 from nova_edge_bus.driver import incoming
 from nova_edge_bus.journal import outbox
@@ -41,6 +43,14 @@ def apply(name: str, database: str = "") -> None:
     """
     if name:
         MUTANTS[name](database)
+
+
+def _put(owner: Any, name: str, way: Callable[..., Any]) -> None:
+    """Replace what the product has under this name.
+
+    :raises AttributeError: when it has no such thing any more, and the defect would be none
+    """
+    mock.patch.object(owner, name, way).start()
 
 
 def _mutant(way: Callable[[str], None]) -> Callable[[str], None]:
@@ -96,8 +106,8 @@ def _note_apart(database: str, when: str) -> None:
         if applying is not None and applying.outbox and not session.in_nested_transaction():
             insert(applying)
 
-    incoming.RpcIncoming.acknowledge = acknowledged  # type: ignore[method-assign]
-    once._note = note
+    _put(incoming.RpcIncoming, "acknowledge", acknowledged)
+    _put(once, "_note", note)
     if when == "after":
         event.listen(orm.Session, "after_commit", committed)
 
@@ -105,7 +115,7 @@ def _note_apart(database: str, when: str) -> None:
 @_mutant
 def _no_row(database: str) -> None:
     """Nobody writes down what was applied, and so everything may be applied again."""
-    once._note = lambda *args: None
+    _put(once, "_note", lambda *args: None)
 
 
 @_mutant
@@ -115,30 +125,30 @@ def _epoch_ignored(database: str) -> None:
     Of the epoch alone nothing would be seen: the numbers of the older owner lie below the floor of
     the newer one, and so the floor stands in for it. It is taken away as well.
     """
-    entrance.fence = lambda hello, holder: None
-    receiver.Receiver._is_fenced = lambda self, item: False  # type: ignore[method-assign]
-    receiver.Receiver._raise_floor = lambda *args: None  # type: ignore[method-assign]
-    once.Applying.lies_below_floor = lambda *args: False  # type: ignore[method-assign]
-    once.Applying.was_settled_meanwhile = lambda *args: False  # type: ignore[method-assign]
+    _put(entrance, "fence", lambda hello, holder: None)
+    _put(senders.Senders, "is_fenced", lambda self, item: False)
+    _put(receiver.Receiver, "_raise_floor", lambda *args: None)
+    _put(once.Applying, "lies_below_floor", lambda *args: False)
+    _put(once.Applying, "was_settled_meanwhile", lambda *args: False)
 
 
 @_mutant
 def _epoch_alone_ignored(database: str) -> None:
     """An older owner's epoch is not looked at by anybody; the floor still is."""
-    entrance.fence = lambda hello, holder: None
-    receiver.Receiver._is_fenced = lambda self, item: False  # type: ignore[method-assign]
+    _put(entrance, "fence", lambda hello, holder: None)
+    _put(senders.Senders, "is_fenced", lambda self, item: False)
 
 
 @_mutant
 def _numbers_used_again(database: str) -> None:
     """A journal that is opened again goes on with the number after its last one."""
-    outbox.Outbox.skip_ahead = lambda self: None  # type: ignore[method-assign]
+    _put(outbox.Outbox, "skip_ahead", lambda self: None)
 
 
 @_mutant
 def _predecessor_ignored(database: str) -> None:
     """What names a predecessor is dispatched before that one is done."""
-    origins.Origin.must_wait = lambda self, item: False  # type: ignore[method-assign]
+    _put(origins.Origin, "must_wait", lambda self, item: False)
 
 
 @_mutant
@@ -161,21 +171,19 @@ def _turn_round(change: Callable[[messages.Deliver], messages.Deliver]) -> None:
             batch = [change(each) for each in reversed(batch)]
         return encode(self, batch, **options)
 
-    codec.Codec.encode = turned_round  # type: ignore[method-assign]
+    _put(codec.Codec, "encode", turned_round)
 
 
 @_mutant
 def _overlay_off(database: str) -> None:
     """What is written at the edge is not seen there before the centre has it."""
-    snapshot.Snapshot.wrote = lambda self, seq, message: None  # type: ignore[method-assign]
+    _put(snapshot.Snapshot, "wrote", lambda self, seq, message: None)
 
 
 @_mutant
 def _settled_writes_forgotten(database: str) -> None:
     """A write that is settled leaves the overlay, and the view below it does not take it in."""
-    snapshot.Snapshot.settled = (  # type: ignore[method-assign]
-        lambda self, seq, reply, failure: self.retract(seq)
-    )
+    _put(snapshot.Snapshot, "settled", lambda self, seq, reply, failure: self.retract(seq))
 
 
 @_mutant
@@ -195,11 +203,11 @@ def _settled_when_shipped(database: str) -> None:
         while shipped:
             self.replied(messages.Kind.RECORD, shipped.pop(), messages.Status.OK, _REPLY)
 
-    shipping.Shipper._transmit = transmitted  # type: ignore[method-assign]
-    sender.Sender.ship = settle  # type: ignore[method-assign]
+    _put(shipping.Shipper, "_transmit", transmitted)
+    _put(sender.Sender, "ship", settle)
 
 
 @_mutant
 def _fence_off(database: str) -> None:
     """What the edge wrote lands wherever the instance is by now."""
-    fencing.Fence.check = lambda self, connection: None  # type: ignore[method-assign]
+    _put(fencing.Fence, "check", lambda self, connection: None)
