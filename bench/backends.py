@@ -129,6 +129,7 @@ class EdgeBus:
     def open(self) -> None:
         """See :meth:`Backend.open`."""
         command = [program(), "endpoint", "--listen", "tcp://127.0.0.1:0"]
+        command += ["--curve-dir", str(places.NO_KEYS)]
         self.endpoint = processes.Child("endpoint", command, self._journals / "endpoint.log")
         self._stack.callback(self.endpoint.stop)
         try:
@@ -144,7 +145,8 @@ class EdgeBus:
 
     def place(self, role: str) -> places.Place:
         """See :meth:`Backend.place`."""
-        options = {"journal_dir": str(self._journals / role), **self._options}
+        own = {"journal_dir": str(self._journals / role), "curve_dir": str(places.NO_KEYS)}
+        options = {**own, **self._options}
         url = f"edgebus://{self._address}/?{urllib.parse.urlencode(options, safe='/')}"
         return places.Place(url, "nova", "conductor", "compute", "notifications")
 

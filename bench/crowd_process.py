@@ -89,7 +89,7 @@ def _settings(url: str, service: str) -> typing.Any:
 
     from nova_edge_bus.driver import configuration
 
-    cfg.CONF([], project="nova", prog=service, default_config_files=[])
+    cfg.CONF([], project="nova", prog=service, default_config_files=[], default_config_dirs=[])
     return configuration.read(cfg.CONF, oslo_messaging.TransportURL.parse(cfg.CONF, url))
 
 

@@ -15,6 +15,7 @@ import sqlalchemy
 
 from bench import figures
 from bench import fleet_rows
+from bench import places
 from bench import processes
 from tests.nova import config
 from tests.nova import database
@@ -222,7 +223,7 @@ class Stage:
             size += child.ask(
                 "fill",
                 _SETUP_SECONDS,
-                url=self._url,
+                url=f"{self._url}?curve_dir={places.NO_KEYS}",
                 directory=str(self._workdir / "edges"),
                 hosts=hosts[number :: self._plan.groups_of_edges],
                 count=self._plan.entries,

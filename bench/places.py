@@ -2,11 +2,14 @@
 """Where the processes of the benchmark meet, and under which names."""
 
 import dataclasses
+import pathlib
 
 CONDUCTOR_HOST = "bench-0"
 """The server name of the conductor; calls go to its topic, not to it."""
 COMPUTE_HOST = "edge-000-compute-0"
 """The server name that casts are sent to, as the API sends them to one compute."""
+NO_KEYS = pathlib.Path("/nonexistent/edge-bus-keys")
+"""Where keys are looked for when none are meant, and not where this machine has its own."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -16,12 +17,18 @@ import typing
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
+_OPTION = re.compile("OS_(EDGE_BUS|OSLO_MESSAGING_.*|DEFAULT)__")
 _GRACE = 10.0
 """Seconds that a child gets to end by itself."""
 
 
 def _end_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def surroundings() -> dict[str, str]:
+    """The environment for a child: this one, without options of the bus that stand in it."""
+    return {name: value for name, value in os.environ.items() if not _OPTION.match(name)}
 
 
 class ChildFailed(Exception):
@@ -36,7 +43,7 @@ class Child:
         self.name = name
         self._log = log
         paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        environment = {**surroundings(), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 command,

@@ -24,7 +24,6 @@ from nova_edge_bus.protocol import identity
 
 CROWD = [sys.executable, "-m", "bench.crowd_process"]
 _START = 60.0
-_NO_KEYS = pathlib.Path("/nonexistent")
 _LOOK_SECONDS = 0.5
 _COUNTS = {
     "sessions": catalogue.ENDPOINT_SESSIONS,
@@ -121,8 +120,8 @@ class Endpoint:
 
 
 def directory_of(keys: Keys | None) -> pathlib.Path:
-    """Where keys are looked for; without any, not where this machine has its own."""
-    return _NO_KEYS if keys is None else keys.directory
+    """Where keys are looked for."""
+    return places.NO_KEYS if keys is None else keys.directory
 
 
 def url(

@@ -19,6 +19,8 @@ from tests.nova.relay import Address
 
 _RABBITMQCTL_SECONDS = 60
 _ENDPOINT_START_SECONDS = 30
+_NO_KEYS = pathlib.Path("/nonexistent/edge-bus-keys")
+"""Where keys are looked for when none are meant, and not where this machine has its own."""
 
 
 class Bus(abc.ABC):
@@ -98,7 +100,7 @@ class EdgeBus(Bus):
     def __init__(self, endpoints: int = 1) -> None:
         """Plan the endpoints; start() runs them."""
         self.addresses: list[Address] = []
-        self.endpoint_options: list[str] = []
+        self.endpoint_options: list[str] = ["--curve-dir", str(_NO_KEYS)]
         self._count = endpoints
         self._endpoints: list[Process] = []
 
@@ -136,7 +138,8 @@ class EdgeBus(Bus):
     def options(self, state: pathlib.Path, *, far: bool) -> Options:
         """Place the journal, and compress on the link as beyond the loopback interface."""
         compression = "zstd" if far else "auto"
-        return {"edge_bus": {"journal_dir": journal_directory(state), "compression": compression}}
+        own = {"journal_dir": journal_directory(state), "curve_dir": _NO_KEYS}
+        return {"edge_bus": {**own, "compression": compression}}
 
 
 class HostedBus(EdgeBus):
