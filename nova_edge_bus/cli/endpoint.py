@@ -13,13 +13,13 @@ import typing
 import zmq
 
 from nova_edge_bus import events
+from nova_edge_bus import listening
 from nova_edge_bus import systemd
 from nova_edge_bus.cli import keys
 from nova_edge_bus.endpoint import fleet_pages
 from nova_edge_bus.endpoint import server
 from nova_edge_bus.monitoring import endpoints
 from nova_edge_bus.monitoring import health
-from nova_edge_bus.monitoring import listening
 from nova_edge_bus.monitoring import server as http_server
 from nova_edge_bus.protocol import settings as limits
 from nova_edge_bus.transport import loop as loops

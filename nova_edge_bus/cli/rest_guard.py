@@ -10,6 +10,7 @@ import ssl
 import sys
 import typing
 
+from nova_edge_bus import listening
 from nova_edge_bus.rest_guard import addresses
 from nova_edge_bus.rest_guard import errors
 from nova_edge_bus.rest_guard import settings as times
@@ -34,8 +35,8 @@ def register(subparsers: typing.Any) -> None:
         required=True,
         type=_listen,
         metavar="ADDRESS:PORT",
-        help="IP address to listen on; port 0 takes a free one. May be repeated, each with its "
-        "own --upstream, in the same order",
+        help="IP address to listen on, 127.0.0.1 if none is given; port 0 takes a free one. "
+        "May be repeated, each with its own --upstream, in the same order",
     )
     parser.add_argument(
         "--upstream",
@@ -149,9 +150,9 @@ def _print_bound(bound: list[str], *, as_json: bool) -> None:
             print(f"listening on {address}", flush=True)
 
 
-def _listen(text: str) -> addresses.Listen:
+def _listen(text: str) -> listening.Address:
     try:
-        return addresses.parse_listen(text)
+        return listening.parse(text)
     except ValueError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from None
 

@@ -11,11 +11,11 @@ from oslo_config import cfg
 from oslo_messaging._drivers import common
 
 from nova_edge_bus import errors
+from nova_edge_bus import listening
 from nova_edge_bus import opts
 from nova_edge_bus import settings
 from nova_edge_bus.contracts import overrides
 from nova_edge_bus.keys import credentials
-from nova_edge_bus.monitoring import listening
 
 
 def read(conf: cfg.ConfigOpts, url: oslo_messaging.TransportURL) -> settings.Settings:

@@ -5,6 +5,7 @@ import errno
 import ipaddress
 
 from nova_edge_bus import errors
+from nova_edge_bus import listening
 
 
 class EndpointError(errors.EdgeBusError):
@@ -58,16 +59,5 @@ def check_safe(address: str, *, secret: str, allow_insecure: bool) -> None:
 
 def bind_error(address: str, number: int, text: str) -> EndpointError:
     """The error for a bind that failed with the system's error *number*."""
-    if number == errno.EADDRINUSE:
-        return AddressInUse(
-            f"cannot listen on {address}: the address is in use; see 'ss -ltnp' for by whom"
-        )
-    if number in (errno.EADDRNOTAVAIL, errno.ENODEV):
-        return EndpointError(
-            f"cannot listen on {address}: this host has no such address; see 'ip address'"
-        )
-    if number == errno.EACCES:
-        return EndpointError(
-            f"cannot listen on {address}: permission denied; choose a port above 1023"
-        )
-    return EndpointError(f"cannot listen on {address}: {text}")
+    kind = AddressInUse if number == errno.EADDRINUSE else EndpointError
+    return kind(f"cannot listen on {address}: {listening.hint(number, text)}")

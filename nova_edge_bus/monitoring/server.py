@@ -14,7 +14,8 @@ import typing
 import urllib.parse
 
 from nova_edge_bus import concurrency
-from nova_edge_bus.monitoring import listening
+from nova_edge_bus import errors
+from nova_edge_bus import listening
 from nova_edge_bus.monitoring import pages
 
 _log = concurrency.NativeLogger(__name__)
@@ -30,6 +31,10 @@ _PAUSE = 0.1
 """Seconds between two attempts to accept when the process has no descriptor left."""
 _REPEAT = 600.0
 _END_OF_HEAD = b"\r\n\r\n"
+
+
+class MonitoringError(errors.EdgeBusError):
+    """Metrics and health cannot be served as they were to be."""
 
 
 class Server:
@@ -58,7 +63,8 @@ class Server:
             socket.listen(QUEUE)
         except OSError as error:
             socket.close()
-            raise listening.bind_error(self._address, error) from None
+            hint = listening.hint(error.errno or 0, error.strerror or str(error))
+            raise MonitoringError(f"cannot serve metrics at {self._address}: {hint}") from None
         self._socket = socket
         self._threads = [
             concurrency.spawn(f"edge-bus-http-{number}", self._serve) for number in range(THREADS)

@@ -1,26 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the guard listens and where it forwards to, as written on the command line."""
+"""Where the guard forwards to, as written on the command line, and where it may listen."""
 
 import dataclasses
 import ipaddress
 import re
 import urllib.parse
 
+from nova_edge_bus import listening
 from nova_edge_bus.rest_guard import errors
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
-
-
-@dataclasses.dataclass(frozen=True)
-class Listen:
-    """An address to listen on; port 0 takes a free one."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,20 +35,6 @@ class Upstream:
     def netloc(self) -> str:
         """``HOST[:PORT]``, which is also what goes into the Host header."""
         return urllib.parse.urlsplit(self.origin).netloc
-
-
-def parse_listen(text: str) -> Listen:
-    """Take ``ADDRESS:PORT`` apart; ADDRESS is an IP address, IPv6 in [].
-
-    :raises ValueError: when *text* is something else
-    """
-    host, _, port = text.rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"expected ADDRESS:PORT, not {text!r}")
-    if (ipaddress.ip_address(bare).version == 6) != (bare != host):
-        raise ValueError(f"write an IPv6 address, and nothing else, in []: {text!r}")
-    return Listen(bare, int(port))
 
 
 def parse_upstream(text: str) -> Upstream:
@@ -89,7 +65,7 @@ def authority_port(url: str) -> int | None:
     return parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
-def check_safe(listen: Listen, *, allow_insecure: bool) -> None:
+def check_safe(listen: listening.Address, *, allow_insecure: bool) -> None:
     """Refuse an address that the network can reach, for nothing there is encrypted or asked for.
 
     :raises RestGuardError: when *listen* is not loopback and *allow_insecure* is not set

@@ -11,6 +11,7 @@ import aiohttp
 import multidict
 from aiohttp import web
 
+from nova_edge_bus import listening
 from nova_edge_bus.rest_guard import addresses
 from nova_edge_bus.rest_guard import client
 from nova_edge_bus.rest_guard import discovery
@@ -255,7 +256,7 @@ def client_origin(request: web.BaseRequest) -> str:
     if not host:
         transport = request.transport
         address = transport.get_extra_info("sockname") if transport else ("127.0.0.1", 80)
-        host = str(addresses.Listen(address[0], address[1]))
+        host = str(listening.Address(address[0], address[1]))
     return f"http://{host}"
 
 

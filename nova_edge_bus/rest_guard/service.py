@@ -4,7 +4,6 @@
 import asyncio
 import collections.abc
 import contextlib
-import errno
 import logging
 import pathlib
 import signal
@@ -14,6 +13,7 @@ import typing
 from aiohttp import http_exceptions
 from aiohttp import web
 
+from nova_edge_bus import listening
 from nova_edge_bus import systemd
 from nova_edge_bus.rest_guard import addresses
 from nova_edge_bus.rest_guard import client
@@ -33,7 +33,7 @@ _CLOSE_SECONDS = 5.0
 class Pair(typing.NamedTuple):
     """An address to listen on and the service behind it."""
 
-    listen: addresses.Listen
+    listen: listening.Address
     upstream: addresses.Upstream
 
 
@@ -78,7 +78,7 @@ async def serve(
         ]
         on_bound(
             [
-                f"http://{addresses.Listen(*runner.addresses[0][:2])}{pair.upstream.path}"
+                f"http://{listening.Address(*runner.addresses[0][:2])}{pair.upstream.path}"
                 for runner, pair in zip(runners, pairs, strict=True)
             ]
         )
@@ -92,7 +92,7 @@ async def serve(
         await asyncio.gather(*(one.finish(_FINISH_SECONDS) for one in guards))
 
 
-async def _listen(listen: addresses.Listen, one: guard.Guard) -> web.ServerRunner:
+async def _listen(listen: listening.Address, one: guard.Guard) -> web.ServerRunner:
     server = web.Server(
         one.handle,
         # The upstream shall not work on for a client that has gone.
@@ -108,7 +108,8 @@ async def _listen(listen: addresses.Listen, one: guard.Guard) -> web.ServerRunne
         await web.TCPSite(runner, listen.host, listen.port).start()
     except OSError as exc:
         await runner.cleanup()
-        raise _bind_error(listen, exc) from None
+        hint = listening.hint(exc.errno or 0, exc.strerror or str(exc))
+        raise errors.RestGuardError(f"cannot listen on {listen}: {hint}") from None
     return runner
 
 
@@ -133,13 +134,3 @@ def _without_what_was_sent(record: logging.LogRecord) -> bool:
 
 async def _close(runners: collections.abc.Iterable[web.ServerRunner]) -> None:
     await asyncio.gather(*(runner.cleanup() for runner in runners))
-
-
-def _bind_error(listen: addresses.Listen, error: OSError) -> errors.RestGuardError:
-    hints = {
-        errno.EADDRINUSE: "the address is in use; see 'ss -ltnp' for by whom",
-        errno.EADDRNOTAVAIL: "this host has no such address; see 'ip address'",
-        errno.EACCES: "permission denied; choose a port above 1023",
-    }
-    hint = hints.get(error.errno or 0, error.strerror or str(error))
-    return errors.RestGuardError(f"cannot listen on {listen}: {hint}")

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import zmq
 
 from nova_edge_bus import concurrency
+from nova_edge_bus import listening
 from nova_edge_bus import settings as settings_module
 from nova_edge_bus.autonomy import keeper as keeper_module
 from nova_edge_bus.autonomy import manifest
 from nova_edge_bus.journal import slots
 from nova_edge_bus.monitoring import journals
-from nova_edge_bus.monitoring import listening
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import session
 from nova_edge_bus.runtime import adoption

@@ -12,10 +12,10 @@ import typing
 from nova_edge_bus import concurrency
 from nova_edge_bus import errors
 from nova_edge_bus import events
+from nova_edge_bus import listening
 from nova_edge_bus.journal import reading
 from nova_edge_bus.monitoring import health
 from nova_edge_bus.monitoring import journals
-from nova_edge_bus.monitoring import listening
 from nova_edge_bus.monitoring import pages
 from nova_edge_bus.monitoring import server
 
@@ -30,7 +30,7 @@ IMPORT_TIMEOUT = 60.0
 class Watching:
     """Serves, or waits for its turn to, until :meth:`close`.
 
-    :param address: where to, see :func:`nova_edge_bus.monitoring.listening.parse`
+    :param address: where to, see :func:`nova_edge_bus.listening.parse`
     :param found: the journals to tell of
     :param own_path: of the journal of this process
     :param turned_at: gives when the I/O thread last turned
@@ -67,7 +67,7 @@ class Watching:
             serving = server.Server(self._address, routes)
             try:
                 bound = serving.start()
-            except listening.MonitoringError as error:
+            except server.MonitoringError as error:
                 if not told:
                     LOG.info(events.METRICS_ELSEWHERE, self._address, error)
                 told = True

@@ -8,9 +8,9 @@ import random
 import time
 from collections.abc import Iterator
 
+from nova_edge_bus import listening
 from nova_edge_bus.endpoint import fleet
 from nova_edge_bus.endpoint import fleet_pages
-from nova_edge_bus.monitoring import listening
 from nova_edge_bus.monitoring import server
 from nova_edge_bus.protocol import codec
 from nova_edge_bus.protocol import messages

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses that the metrics are served at: loopback unless another one is written out."""
+"""Addresses of this host to listen on, as operators write them: loopback unless one is named."""
 
 import errno
 import ipaddress
 import typing
 
-from nova_edge_bus import errors
-
 LOOPBACK = "127.0.0.1"
 
-
-class MonitoringError(errors.EdgeBusError):
-    """Metrics and health cannot be served as they were to be."""
+_HINTS = {
+    errno.EADDRINUSE: "the address is in use; see 'ss -ltnp' for by whom",
+    errno.EADDRNOTAVAIL: "this host has no such address; see 'ip address'",
+    errno.ENODEV: "this host has no such address; see 'ip address'",
+    errno.EACCES: "permission denied; choose a port above 1023",
+}
 
 
 class Address(typing.NamedTuple):
@@ -45,12 +46,6 @@ def parse(text: str) -> Address:
     return Address(bare, int(port))
 
 
-def bind_error(address: Address, error: OSError) -> MonitoringError:
-    """The error for a bind that failed."""
-    hints = {
-        errno.EADDRINUSE: "the address is in use; see 'ss -ltnp' for by whom",
-        errno.EADDRNOTAVAIL: "this host has no such address; see 'ip address'",
-        errno.EACCES: "permission denied; choose a port above 1023",
-    }
-    hint = hints.get(error.errno or 0, error.strerror or str(error))
-    return MonitoringError(f"cannot serve metrics at {address}: {hint}")
+def hint(number: int, otherwise: str) -> str:
+    """What to do about a bind that failed with the system's error *number*."""
+    return _HINTS.get(number, otherwise)
