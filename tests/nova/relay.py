@@ -143,6 +143,11 @@ class Relay:
         for server in self._servers:
             server.close()
         await self._reset()
+        # A connection may have been accepted so late that nothing knows of it yet.
+        while late := asyncio.all_tasks() - {asyncio.current_task()}:
+            for each in late:
+                each.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _set_audible(self, audible: bool) -> None:
         if audible:
