@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import zmq
-
 from nova_edge_bus import concurrency
 from nova_edge_bus import errors
 from nova_edge_bus import events
@@ -22,6 +20,7 @@ from nova_edge_bus.runtime import bus as bus_module
 from nova_edge_bus.runtime import outgoing
 from nova_edge_bus.runtime import store as store_module
 from nova_edge_bus.transport import loop as loop_module
+from nova_edge_bus.transport import timed
 
 LOG = concurrency.NativeLogger(__name__)
 
@@ -45,7 +44,7 @@ class _Adopted:
     shipping: list[tuple[bus_module.Bus, outgoing.Outgoing]]
 
 
-class Adopter:
+class Adopter(timed.Timed):
     """Looks for orphaned slots from time to time and drains them.
 
     A service that restarts takes its own slot back, so only journals that nothing has been
@@ -85,13 +84,6 @@ class Adopter:
     def stores(self) -> list[store_module.Store]:
         """The journals in our care."""
         return [adopted.store for adopted in self._adopted]
-
-    def sockets(self) -> list["zmq.Socket[bytes]"]:
-        """See :class:`nova_edge_bus.transport.loop.Service`."""
-        return []
-
-    def on_readable(self, socket: "zmq.Socket[bytes]", now: float) -> None:
-        """See :class:`nova_edge_bus.transport.loop.Service`."""
 
     def next_deadline(self) -> float | None:
         """See :class:`nova_edge_bus.transport.loop.Service`."""

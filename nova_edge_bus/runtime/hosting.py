@@ -13,6 +13,7 @@ from nova_edge_bus.endpoint import listening
 from nova_edge_bus.endpoint import server
 from nova_edge_bus.monitoring import endpoints
 from nova_edge_bus.transport import loop as loop_module
+from nova_edge_bus.transport import timed
 
 LOG = concurrency.NativeLogger(__name__)
 
@@ -20,7 +21,7 @@ RETRY = 0.25
 """Seconds between two attempts to bind the address while another process has it."""
 
 
-class HostedEndpoint:
+class HostedEndpoint(timed.Timed):
     """A service that binds the endpoint as soon as the address is free."""
 
     def __init__(
@@ -50,13 +51,6 @@ class HostedEndpoint:
         """Give the address back; on the loop's thread."""
         self._try_at = None
         self._server.stop()
-
-    def sockets(self) -> list["zmq.Socket[bytes]"]:
-        """See :class:`nova_edge_bus.transport.loop.Service`."""
-        return []
-
-    def on_readable(self, socket: "zmq.Socket[bytes]", now: float) -> None:
-        """See :class:`nova_edge_bus.transport.loop.Service`."""
 
     def next_deadline(self) -> float | None:
         """See :class:`nova_edge_bus.transport.loop.Service`."""

@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 
-import zmq
-
 from nova_edge_bus import concurrency
 from nova_edge_bus.autonomy import forward
 from nova_edge_bus.journal import dead
@@ -17,6 +15,7 @@ from nova_edge_bus.protocol import messages
 from nova_edge_bus.runtime import bus as bus_module
 from nova_edge_bus.runtime import figures as figures_module
 from nova_edge_bus.runtime import store as store_module
+from nova_edge_bus.transport import timed
 
 LOG = concurrency.NativeLogger(__name__)
 
@@ -26,7 +25,7 @@ REPEAT_WARNING = 60.0
 """Seconds after which a warning about something that goes on is repeated."""
 
 
-class Housekeeping:
+class Housekeeping(timed.Timed):
     """Commits lazy outcomes in time, ends entries whose time has passed, takes dead letters up.
 
     :param buses: gives all buses that ship from the journal
@@ -46,13 +45,6 @@ class Housekeeping:
         self._bus = bus
         self._figures = figures
         self._expire_at = 0.0
-
-    def sockets(self) -> list["zmq.Socket[bytes]"]:
-        """See :class:`nova_edge_bus.transport.loop.Service`."""
-        return []
-
-    def on_readable(self, socket: "zmq.Socket[bytes]", now: float) -> None:
-        """See :class:`nova_edge_bus.transport.loop.Service`."""
 
     def next_deadline(self) -> float | None:
         """See :class:`nova_edge_bus.transport.loop.Service`."""

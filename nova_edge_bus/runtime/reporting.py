@@ -12,14 +12,13 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 
-import zmq
-
 from nova_edge_bus import concurrency
 from nova_edge_bus import settings as settings_module
 from nova_edge_bus.journal import status
 from nova_edge_bus.runtime import bus as bus_module
 from nova_edge_bus.runtime import figures as figures_module
 from nova_edge_bus.runtime import store as store_module
+from nova_edge_bus.transport import timed
 
 LOG = concurrency.NativeLogger(__name__)
 
@@ -32,7 +31,7 @@ _LINKED = "linked"
 _CUT_OFF = "cut off"
 
 
-class Reporter:
+class Reporter(timed.Timed):
     """Writes the record of one process; a service on its loop.
 
     :param buses: gives all buses of the process
@@ -66,13 +65,6 @@ class Reporter:
         self._unwritten: dict[str, Any] | None = None
         self._stopping = False
         self._thread = concurrency.spawn("edge-bus-status", self._main)
-
-    def sockets(self) -> list[zmq.Socket[bytes]]:
-        """See :class:`nova_edge_bus.transport.loop.Service`."""
-        return []
-
-    def on_readable(self, socket: zmq.Socket[bytes], now: float) -> None:
-        """See :class:`nova_edge_bus.transport.loop.Service`."""
 
     def next_deadline(self) -> float | None:
         """See :class:`nova_edge_bus.transport.loop.Service`."""

@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterable
 
-import zmq
-
 import nova_edge_bus
 from nova_edge_bus import concurrency
 from nova_edge_bus.autonomy import states
@@ -24,6 +22,7 @@ from nova_edge_bus.protocol import messages
 from nova_edge_bus.runtime import bus as bus_module
 from nova_edge_bus.runtime import link as link_module
 from nova_edge_bus.runtime import store as store_module
+from nova_edge_bus.transport import timed
 
 LOG = concurrency.NativeLogger(__name__)
 
@@ -54,7 +53,7 @@ class _Told:
         self.last: tuple[object, ...] | None = None
 
 
-class Telling:
+class Telling(timed.Timed):
     """A service on the process's loop.
 
     :param stores: gives the journals that this process ships from
@@ -72,13 +71,6 @@ class Telling:
         self._figures: dict[bytes, _Figures] = {}
         self._reading: set[bytes] = set()
         self._look_at = 0.0
-
-    def sockets(self) -> list["zmq.Socket[bytes]"]:
-        """See :class:`nova_edge_bus.transport.loop.Service`."""
-        return []
-
-    def on_readable(self, socket: "zmq.Socket[bytes]", now: float) -> None:
-        """See :class:`nova_edge_bus.transport.loop.Service`."""
 
     def next_deadline(self) -> float | None:
         """See :class:`nova_edge_bus.transport.loop.Service`."""

@@ -3,12 +3,11 @@
 
 import collections.abc
 
-import zmq
-
 from nova_edge_bus import systemd
+from nova_edge_bus.transport import timed
 
 
-class Watchdog:
+class Watchdog(timed.Timed):
     """A service on a loop; its first turn says that the daemon is ready.
 
     :param status: gives what there is to say of the daemon in a line
@@ -21,13 +20,6 @@ class Watchdog:
         self._status = status
         self._is_ready = False
         self._due = 0.0
-
-    def sockets(self) -> list[zmq.Socket[bytes]]:
-        """See :class:`~nova_edge_bus.transport.loop.Service`."""
-        return []
-
-    def on_readable(self, socket: zmq.Socket[bytes], now: float) -> None:
-        """See :class:`~nova_edge_bus.transport.loop.Service`."""
 
     def next_deadline(self) -> float | None:
         """See :class:`~nova_edge_bus.transport.loop.Service`."""
