@@ -197,8 +197,10 @@ def run_revoke(args: argparse.Namespace) -> int:
 def run_list(args: argparse.Namespace) -> int:
     """List what is enrolled; 1 when a file cannot be used, which is then not admitted either.
 
-    :raises KeyFileError: when the directory cannot be read
+    :raises KeyFileError: when the directory is not there or cannot be read
     """
+    if not args.dir.is_dir():
+        raise errors.KeyFileError(f"there is no directory {args.dir}; --dir names another one")
     good: list[enrolment.Enrolled] = []
     status = 0
     for each in enrolment.read_all(args.dir / enrolment.DIRECTORY):

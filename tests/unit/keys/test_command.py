@@ -83,6 +83,10 @@ def test_new_never_overwrites(keys: Command) -> None:
     assert "will not overwrite" in keys.refused("new", "peer", "--dry-run")
 
 
+def test_list_takes_no_wrong_directory_for_an_empty_one(keys: Command) -> None:
+    assert f"there is no directory {keys.directory}" in keys.refused("list")
+
+
 def test_new_gives_the_files_to_their_user(keys: Command) -> None:
     assert "no user 'nobody-here'" in keys.refused("new", "peer", "--owner", "nobody-here")
 
@@ -164,6 +168,7 @@ def test_list_is_a_table_by_host(keys: Command) -> None:
 
 
 def test_a_list_of_nothing(keys: Command) -> None:
+    keys.directory.mkdir()
     assert (keys("list"), keys.json("list")) == ("", [])
 
 
