@@ -170,7 +170,9 @@ class Link:
         self._unsent += self._session.outgoing()
         while self._unsent:
             try:
-                self._socket.send(self._unsent[0], zmq.NOBLOCK, copy=False)
+                # Copied, whatever its size: for what it does not copy pyzmq keeps a thread with
+                # locks that eventlet patches, and they would end the thread that is here.
+                self._socket.send(self._unsent[0], zmq.NOBLOCK)
             except zmq.Again:
                 return
             self.bytes_out += len(self._unsent[0])

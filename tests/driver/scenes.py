@@ -20,6 +20,9 @@ from tests.driver import peers
 from tests.driver.programs import hear
 from tests.driver.programs import say
 
+LARGE = 50_000
+"""Words of a large body: pyzmq does not copy what has 64 KiB, unless it is told to."""
+
 
 class Teller:
     """An RPC endpoint that tells the test what it is sent."""
@@ -218,6 +221,8 @@ def everything(url: str, journal_dir: pathlib.Path, topic: str, **options: Any) 
     say("casts", recorder.take(20))
     peer.client(topic, fanout=True).cast({}, "put", value="fanout")
     say("fanout", recorder.take(1))
+    peer.client(topic, fanout=True).cast({}, "put", value="large" * LARGE)
+    say("large fanout", [len(each) for each in recorder.take(1)])
     for value in range(20):
         peer.notifier(topic).info({}, "event", value)
     say("notifications", [payload for _, _, payload in listening.take(20)])

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.driver import journals
+from tests.driver import scenes
 from tests.driver.conftest import MakePeer
 from tests.driver.conftest import RunProgram
 
@@ -24,6 +25,7 @@ def test_everything_works_in_either_concurrency_model(
     program.expect("timeout")
     assert program.expect("casts") == list(range(20))
     assert program.expect("fanout") == ["fanout"]
+    assert program.expect("large fanout") == [len("large") * scenes.LARGE]
     assert program.expect("notifications") == list(range(20))
     assert program.expect("concurrent calls") == list(range(20))
     eventlet_is_loaded = program.expect("closed")
