@@ -14,6 +14,8 @@ from oslo_config import cfg
 from nova_edge_bus import addressing
 from nova_edge_bus import contracts
 from nova_edge_bus import settings as settings_module
+from nova_edge_bus.autonomy import bodies
+from nova_edge_bus.autonomy import notes
 from nova_edge_bus.driver import body
 from nova_edge_bus.driver import configuration
 from nova_edge_bus.journal import entries
@@ -69,6 +71,12 @@ def fill(
     return size
 
 
+def _note(message: Dict) -> Dict:
+    """What a host notes on a save that it answers itself: whose the instance was then."""
+    host = notes.host_of(message)
+    return {} if host is None else {"instance_host": host}
+
+
 def _entry(known: settings_module.Settings, ctxt: Dict, message: Dict) -> entries.NewEntry:
     terms = contracts.classify(message, is_call=True)
     return entries.NewEntry(
@@ -77,7 +85,7 @@ def _entry(known: settings_module.Settings, ctxt: Dict, message: Dict) -> entrie
         kind=int(messages.Kind.RECORD),
         group=terms.group,
         method=terms.method,
-        body=body.pack(ctxt, message),
+        body=bodies.noted(body.pack(ctxt, message), _note(message)),
         consumer=None,
         created_at=time.time(),
         expires_at=None,

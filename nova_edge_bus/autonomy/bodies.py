@@ -48,6 +48,31 @@ def noted(body: bytes, note: dict[str, Any]) -> bytes:
     return body.rstrip()[:-1] + b", " + json.dumps(note).encode() + b"]"
 
 
+def is_noted(body: bytes) -> bool:
+    """Whether a body has a note, found out from its end alone where that can be.
+
+    What stands behind the last "}, {" and is an object by itself is the last part of the body:
+    the note, or the message, which has arguments.
+
+    :returns: False as well for what is no body
+    """
+    begin = body.rfind(b"}, {")
+    if begin < 0:
+        return False
+    try:
+        last = json.loads(body[begin + 3 :].rstrip()[:-1])
+    except ValueError:
+        return _is_noted_within(body)
+    return isinstance(last, dict) and "args" not in last
+
+
+def _is_noted_within(body: bytes) -> bool:
+    try:
+        return request(body).note is not None
+    except ValueError:
+        return False
+
+
 def reply(outcome: outcomes.Answer | outcomes.Failure) -> tuple[int, bytes]:
     """The status and the body of the reply that the centre would have sent.
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from nova_edge_bus.autonomy import bodies
+from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal as journal_module
-
-_PAGE = 256
+from nova_edge_bus.protocol import messages
 
 
 def write(journal: journal_module.Journal, seq: int, note: Mapping[str, Any]) -> bytes | None:
@@ -30,29 +30,21 @@ def _add(
     return noted if journal.outbox.amend(seq, noted) else None
 
 
-def write_on_left_over(journal: journal_module.Journal) -> None:
-    """Note on the pending saves of an earlier life where their instances were then.
+def write_on_left_over(journal: journal_module.Journal, entry: entries.Entry) -> None:
+    """Note on a pending save of an earlier life where its instance was then.
 
-    :raises JournalFull: when there is no room
+    :param entry: as it was read in the same transaction; it has the new body then
     """
-    # What is applied already is kept for a while, and lies below.
-    after = journal.outbox.floor() - 1
-    while page := journal.outbox.records(after, _PAGE):
-        for seq, is_pending, body in page:
-            after = seq
-            if is_pending:
-                _note(journal, seq, body)
-
-
-def _note(journal: journal_module.Journal, seq: int, body: bytes) -> None:
+    if entry.kind != messages.Kind.RECORD or bodies.is_noted(entry.body):
+        return
     try:
-        request = bodies.request(body)
+        request = bodies.request(entry.body)
     except ValueError:
         # Not nova's; whoever applies it will say so.
         return
     host = host_of(request.message)
-    if request.note is None and host is not None:
-        _add(journal, seq, body, {"instance_host": host})
+    if host is not None:
+        entry.body = _add(journal, entry.seq, entry.body, {"instance_host": host}) or entry.body
 
 
 def host_of(message: Mapping[str, Any]) -> str | None:

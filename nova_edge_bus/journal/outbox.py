@@ -96,6 +96,11 @@ class Outbox:
         self.dead = dead.DeadLetters(db, counts, self, _is_intact, clock)
         self.history = history.History(db, counts, self)
 
+    @property
+    def last_seq(self) -> int:
+        """The highest seq that was ever given."""
+        return self._next_seq - 1
+
     # What is kept in memory follows the transaction: the journal calls these three.
 
     def reload(self) -> None:

@@ -29,8 +29,6 @@ LOG = concurrency.NativeLogger(__name__)
 _GO_LAST = frozenset(row.name for row in table.ROWS if row.last)
 REPEAT_WARNING = 60.0
 """Seconds after which a warning about something that goes on is repeated."""
-PAGE_ENTRIES = 128
-PAGE_BYTES = 4 << 20
 
 
 class Outgoing:
@@ -208,12 +206,7 @@ class Outgoing:
             self.sender.loaded(key, [_stored_item(entry) for entry in page], more=bool(page))
 
         link = self._links.link
-
-        def read(journal: journal_module.Journal) -> tuple[list[entries.Entry], list[int]]:
-            page = journal.outbox.pending(key, after, PAGE_ENTRIES, PAGE_BYTES, link)
-            return page, journal.outbox.take_damaged()
-
-        self._store.run(read, done)
+        self._store.run(lambda journal: self._store.page(journal, key, after, link), done)
 
     def expand(self, item: streams.Item, pools: set[str]) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""

@@ -37,6 +37,8 @@ REPEAT_WARNING = 60.0
 """Seconds after which a warning about something that goes on is repeated."""
 LAZY_LIMIT = 256
 """How many outcomes may wait for a commit."""
+PAGE_ENTRIES = 128
+PAGE_BYTES = 4 << 20
 
 
 @dataclasses.dataclass(slots=True)
@@ -75,6 +77,7 @@ class Store:
     ) -> None:
         self._slot = slot
         self.call_soon = call_soon
+        self._left_through = 0
         self._lazy: dict[_Lazy, list[Any]] = {}
         self._lazy_count = 0
         self._lazy_since: float | None = None
@@ -127,8 +130,23 @@ class Store:
         """
         self._take_up()
         self.wait(lambda journal: forward.bring(journal, forward.nothing_known))
-        self.wait(notes.write_on_left_over)
+        self._left_through = self.wait(lambda journal: journal.outbox.last_seq)
         return self.wait(_left_over)
+
+    def page(
+        self, journal: journal_module.Journal, key: str, after: int, link: str
+    ) -> tuple[list[entries.Entry], list[int]]:
+        """An operation: the next entries of a stream, and the seqs of those that are damaged.
+
+        Saves that were left over get their notes here, and not all before the first is shipped.
+
+        :raises JournalFull: when there is no room for the notes
+        """
+        page = journal.outbox.pending(key, after, PAGE_ENTRIES, PAGE_BYTES, link)
+        for entry in page:
+            if entry.seq <= self._left_through:
+                notes.write_on_left_over(journal, entry)
+        return page, journal.outbox.take_damaged()
 
     def _take_up(self) -> None:
         try:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
+from hypothesis import strategies
 from nova import exception
 from oslo_messaging import RemoteError
 
@@ -33,6 +35,31 @@ def test_a_note_travels_with_the_body() -> None:
     assert driver_body.unpack(bodies.pack(request))[2] == request.note
     plain = driver_body.pack(request.context, request.message)
     assert bodies.request(bodies.noted(plain, {"instance_host": "edge-1"})) == request
+
+
+_TEXTS = strategies.sampled_from(["}, {", '"}, {"args": 1}]', "\\", '\\"}, {', "args", "", "ü"])
+_VALUES = strategies.recursive(
+    _TEXTS | strategies.none() | strategies.integers(),
+    lambda inner: (
+        strategies.lists(inner, max_size=3) | strategies.dictionaries(_TEXTS, inner, max_size=3)
+    ),
+)
+_OBJECTS = strategies.dictionaries(_TEXTS, _VALUES, max_size=3)
+
+
+@hypothesis.given(_OBJECTS, _OBJECTS, _OBJECTS)
+def test_a_note_is_found_at_the_end_whatever_stands_before_it(
+    context: dict[str, object], arguments: dict[str, object], base: dict[str, object]
+) -> None:
+    plain = driver_body.pack(context, {"method": "save", "args": arguments, "version": "3.0"})
+    assert not bodies.is_noted(plain)
+    for note in ({}, {"instance_host": "}, {"}, {"base": base}, {"base": [base, base]}):
+        assert bodies.is_noted(bodies.noted(plain, note))
+
+
+@pytest.mark.parametrize("body", [b"", b"not JSON", b"}, {", b"[{}, {broken}]"])
+def test_what_is_no_body_has_no_note(body: bytes) -> None:
+    assert not bodies.is_noted(body)
 
 
 @pytest.mark.parametrize(

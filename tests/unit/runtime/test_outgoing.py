@@ -13,6 +13,7 @@ import pytest
 
 from nova_edge_bus import errors
 from nova_edge_bus import settings as settings_module
+from nova_edge_bus.autonomy import bodies
 from nova_edge_bus.delivery import directory as directory_module
 from nova_edge_bus.delivery import streams
 from nova_edge_bus.delivery import surroundings
@@ -137,6 +138,39 @@ def test_a_damaged_entry_holds_up_none_of_its_group(
             break
     shipping.sender.ship(1.0)
     assert links.sent == [b"good"]
+
+
+def _save(host: str, note: dict[str, str] | None = None) -> bytes:
+    target = {"nova_object.name": "Instance", "nova_object.data": {"host": host}}
+    message = {"method": "object_action", "args": {"objinst": target, "objmethod": "save"}}
+    return bodies.pack(bodies.Request({}, message, note))
+
+
+def _hosts(saves: list[bytes]) -> list[str | None]:
+    return [(bodies.request(body).note or {}).get("instance_host") for body in saves]
+
+
+def test_what_was_left_over_is_noted_when_it_is_read_and_what_is_new_is_not(
+    store: store_module.Store, calls: "queue.Queue[Callable[[], None]]"
+) -> None:
+    """Whoever applies it has to know whose the instance was; nobody waits for the reply."""
+    left = [_save("edge-1"), _save("edge-1", {"instance_host": "edge-2"}), b"not nova's"]
+    store.wait(lambda journal: journal.outbox.append_many([_entry("here", each) for each in left]))
+    links = _Links("here")
+    shipping = outgoing.Outgoing(links, store, surroundings.Limits(), own=True)
+    held = store.left_over()["here"]
+    shipping.restore(held.records, held.streams)
+    new = _entry("here", _save("edge-3"))
+    store.wait(lambda journal: journal.outbox.append_many([new]))
+    shipping.sender.ship(1.0)
+    while len(links.sent) < 4:
+        calls.get(timeout=30)()
+        shipping.sender.ship(1.0)
+    assert links.sent[1:] == [left[1], left[2], new.body]
+    assert _hosts(links.sent[:1]) == ["edge-1"]
+    kept = store.wait(lambda journal: journal.outbox.pending(ADDRESS, 0, 10, 1 << 20))
+    # It has to be there still when an operator has it shipped again.
+    assert [entry.body for entry in kept] == links.sent
 
 
 def test_outcomes_that_cannot_be_written_are_written_later(
