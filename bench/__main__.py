@@ -33,11 +33,22 @@ _KINDS = {
     "call": ("call-read", "call-save"),
     "cast": ("cast",),
     "notification": ("notification",),
+    "fanout": ("fanout",),
 }
-_QUICK = {"sizes": [12.0], "callers": [1, 4], "seconds": 0.2, "rounds": 2, "floor_seconds": 0.1}
+_BUSES = ("rabbit", "rabbit-quorum", "edge")
+_MODES = ("threads", "eventlet")
+_QUICK = {
+    "sizes": [12.0],
+    "callers": [1, 4],
+    "rate": 20.0,
+    "seconds": 0.2,
+    "rounds": 1,
+    "floor_seconds": 0.1,
+}
 _FULL = {
     "sizes": [0.5, 12.0, 60.0],
-    "callers": [1, 16],
+    "callers": [1, 16, 64],
+    "rate": 100.0,
     "seconds": 5.0,
     "rounds": 5,
     "floor_seconds": 2.0,
@@ -55,11 +66,14 @@ def _listed(of: typing.Callable[[str], typing.Any]) -> typing.Callable[[str], li
     return parse
 
 
-def _bus_names(text: str) -> list[str]:
-    names = text.split(",")
-    if not set(names) <= {"rabbit", "edge"}:
-        raise argparse.ArgumentTypeError(f"{text!r} names a bus other than rabbit and edge")
-    return names
+def _some(known: tuple[str, ...]) -> typing.Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        if not set(names) <= set(known):
+            raise argparse.ArgumentTypeError(f"{text!r} is not some of {','.join(known)}")
+        return names
+
+    return parse
 
 
 def _arguments(arguments: list[str]) -> argparse.Namespace:
@@ -68,12 +82,14 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     add("--quick", action="store_true", help="a smoke run of a few seconds; no figure to quote")
     add("--only", choices=sorted(_KINDS), action="append", help="this kind only; repeatable")
     add("--sizes", type=_listed(float), metavar="KIB,...", help="body sizes (0.5,12,60)")
-    add("--callers", type=_listed(int), metavar="N,...", help="sending threads (1,16)")
+    add("--callers", type=_listed(int), metavar="N,...", help="sending threads (1,16,64)")
+    rate_help = "messages a second in the lines of fixed load, 0 for no such lines (100)"
+    add("--rate", type=float, metavar="N", help=rate_help)
+    add("--concurrency", type=_some(_MODES), default=list(_MODES), help="threads,eventlet")
     add("--seconds", type=float, help="for each line of the table (5)")
     add("--rounds", type=int, help="turns that the seconds are spread over (5)")
-    add("--backends", type=_bus_names, default=["rabbit", "edge"], help="rabbit,edge")
+    add("--backends", type=_some(_BUSES), default=list(_BUSES), help=",".join(_BUSES))
     add("--rabbit-url", default="rabbit://guest:guest@127.0.0.1:5672/", help="transport URL")
-    add("--quorum", action="store_true", help="quorum queues on RabbitMQ")
     add("--edge-option", action="append", default=[], metavar="NAME=VALUE", help="[edge_bus]")
     add("--directory", type=pathlib.Path, default=pathlib.Path("/var/tmp"), help="on a disk")
     add("--patience", type=float, default=15.0, help="seconds without an arrival to give up at")
@@ -86,19 +102,22 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
 
 
 def _scenarios(parsed: argparse.Namespace) -> list[figures.Scenario]:
+    fixed = [(max(parsed.callers), parsed.rate)] if parsed.rate else []
+    loads = [*((callers, 0.0) for callers in parsed.callers), *fixed]
     return [
-        figures.Scenario(kind, int(size * 1024), callers)
+        figures.Scenario(kind, int(size * 1024), callers, rate)
         for only in parsed.only or _KINDS
         for kind in _KINDS[only]
         for size in parsed.sizes
-        for callers in parsed.callers
+        for callers, rate in loads
     ]
 
 
 def _backends(parsed: argparse.Namespace, directory: pathlib.Path) -> list[backends.Backend]:
     options = dict(option.partition("=")[::2] for option in parsed.edge_option)
     known: dict[str, backends.Backend] = {
-        "rabbit": backends.Rabbit(parsed.rabbit_url, parsed.quorum),
+        "rabbit": backends.Rabbit(parsed.rabbit_url, quorum=False),
+        "rabbit-quorum": backends.Rabbit(parsed.rabbit_url, quorum=True),
         "edge": backends.EdgeBus(directory, options),
     }
     return [known[name] for name in parsed.backends]
@@ -108,17 +127,19 @@ def _progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _run(parsed: argparse.Namespace, directory: pathlib.Path) -> int:
-    about = machine.describe(directory)
-    found = machine.versions()
+def _measure(
+    parsed: argparse.Namespace, directory: pathlib.Path, mode: str
+) -> tuple[list[figures.Result], dict[str, str], bool]:
+    """Every scenario in one concurrency mode; the versions of the buses; whether one failed."""
+    own = directory / mode
+    own.mkdir()
     failed = False
     with contextlib.ExitStack() as stack:
-        measured = floor.measure(directory, directory, _FLOOR_SIZE, parsed.floor_seconds)
         buses = [
-            stack.enter_context(comparison.Bus(backend, directory))
-            for backend in _backends(parsed, directory)
+            stack.enter_context(comparison.Bus(backend, directory, mode))
+            for backend in _backends(parsed, own)
         ]
-        found.update({bus.name: bus.version() for bus in buses})
+        found = {bus.name: bus.version() for bus in buses}
         try:
             comparison.compare(
                 buses,
@@ -126,19 +147,31 @@ def _run(parsed: argparse.Namespace, directory: pathlib.Path) -> int:
                 parsed.rounds,
                 parsed.seconds,
                 parsed.patience,
-                _progress,
+                lambda text: _progress(f"{mode} {text}"),
             )
         except processes.ChildFailed as error:
             failed = True
             _progress(f"stopped early: {error}")
-        results = [result for bus in buses for result in bus.results()]
-        # Said before the buses are closed, which may fail when one of them did.
-        print(", ".join(f"{name} {value}" for name, value in (about | found).items()))
-        print(f"\n{report.floors(measured)}\n\n{report.table(results)}")
-        if parsed.json:
-            settings = {name: getattr(parsed, name) for name in ("seconds", "rounds", "quorum")}
-            document = report.as_json(about, found, settings, measured, results)
-            parsed.json.write_text(json.dumps(document, indent=2) + "\n")
+        return [result for bus in buses for result in bus.results()], found, failed
+
+
+def _run(parsed: argparse.Namespace, directory: pathlib.Path) -> int:
+    about = machine.describe(directory)
+    versions = machine.versions()
+    failed = False
+    measured = floor.measure(directory, directory, _FLOOR_SIZE, parsed.floor_seconds)
+    results: list[figures.Result] = []
+    for mode in parsed.concurrency:
+        more, found, broke = _measure(parsed, directory, mode)
+        results += more
+        versions.update(found)
+        failed = failed or broke
+    print(", ".join(f"{name} {value}" for name, value in (about | versions).items()))
+    print(f"\n{report.floors(measured)}\n\n{report.table(results)}\n\n{report.costs(results)}")
+    if parsed.json:
+        settings = {name: getattr(parsed, name) for name in ("seconds", "rounds", "edge_option")}
+        document = report.as_json(about, versions, settings, measured, results)
+        parsed.json.write_text(json.dumps(document, indent=2) + "\n")
     return 1 if failed or not all(one.exact for one in results) else 0
 
 

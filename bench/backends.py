@@ -14,7 +14,9 @@ import kombu
 
 from bench import places
 from bench import processes
+from bench import usage
 
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _START = 30.0
 """Seconds that a bus gets to be ready."""
 
@@ -37,6 +39,9 @@ class Backend(typing.Protocol):
     def place(self, role: str) -> places.Place:
         """What the process in *role* (sender, receiver) connects to."""
 
+    def carriers(self) -> dict[str, int]:
+        """The processes that carry the messages, by name, as far as they are on this machine."""
+
     def version(self) -> str:
         """The version of what carries the messages."""
 
@@ -47,8 +52,6 @@ class Backend(typing.Protocol):
 class Rabbit:
     """RabbitMQ, with topics and an exchange of this run's own."""
 
-    name = "rabbit"
-
     def __init__(self, url: str, quorum: bool) -> None:
         """
         :param url: the transport URL of the broker
@@ -56,9 +59,11 @@ class Rabbit:
         """
         self._url = url
         self._quorum = quorum
+        self.name = "rabbit-quorum" if quorum else "rabbit"
         run = secrets.token_hex(4)
         self._exchange = f"bench-{run}"
         self._topics = (f"conductor-{run}", f"compute-{run}", f"notifications-{run}")
+        self._schedulers = f"scheduler-{run}"
         self._version = "unknown"
 
     def open(self) -> None:
@@ -88,7 +93,16 @@ class Rabbit:
     def place(self, role: str) -> places.Place:
         """See :meth:`Backend.place`."""
         query = "?rabbit_quorum_queue=true" if self._quorum else ""
-        return places.Place(self._url + query, self._exchange, *self._topics)
+        url = self._url + query
+        return places.Place(url, self._exchange, *self._topics, scheduler_topic=self._schedulers)
+
+    def carriers(self) -> dict[str, int]:
+        """See :meth:`Backend.carriers`."""
+        parts = urllib.parse.urlsplit(self._url)
+        if parts.hostname not in _LOOPBACK:
+            return {}
+        found = usage.listener(parts.port or 5672)
+        return {} if found is None else {"broker": found}
 
     def version(self) -> str:
         """See :meth:`Backend.version`."""
@@ -103,6 +117,8 @@ class Rabbit:
             compute,
             f"{compute}.{places.COMPUTE_HOST}",
             f"{notifications}.info",
+            self._schedulers,
+            *(f"{self._schedulers}.{host}" for host in places.SCHEDULER_HOSTS),
         ]
         with self._connection() as connection:
             channel = connection.channel()
@@ -149,6 +165,10 @@ class EdgeBus:
         options = {**own, **self._options}
         url = f"edgebus://{self._address}/?{urllib.parse.urlencode(options, safe='/')}"
         return places.Place(url, "nova", "conductor", "compute", "notifications")
+
+    def carriers(self) -> dict[str, int]:
+        """See :meth:`Backend.carriers`."""
+        return {"endpoint": self.endpoint.pid}
 
     def version(self) -> str:
         """See :meth:`Backend.version`."""

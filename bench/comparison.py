@@ -8,10 +8,14 @@ import time
 
 from bench import backends
 from bench import figures
+from bench import places
 from bench import processes
+from bench import usage
 
 _CALL_TIMEOUT = 60.0
 """Seconds that oslo.messaging waits for a reply, unless told otherwise."""
+_COPIES = {"fanout": len(places.SCHEDULER_HOSTS)}
+"""How often a message of a kind arrives, where not once."""
 _SETTLE = 0.5
 """Seconds that a message sent twice gets to arrive the second time."""
 
@@ -19,11 +23,15 @@ _SETTLE = 0.5
 class Bus:
     """A backend with its two processes and the rounds that were run on it."""
 
-    def __init__(self, backend: backends.Backend, logs: pathlib.Path) -> None:
+    def __init__(
+        self, backend: backends.Backend, logs: pathlib.Path, concurrency: str = "threads"
+    ) -> None:
         """
         :param logs: existing directory for what the processes write to standard error
+        :param concurrency: ``threads`` or ``eventlet``, of both sides
         """
         self.name = backend.name
+        self._concurrency = concurrency
         self._backend = backend
         self._logs = logs
         self._stack = contextlib.ExitStack()
@@ -36,6 +44,7 @@ class Bus:
             stack.callback(self._backend.close)
             self._receiver = self._worker(stack, "receiver")
             self._sender = self._worker(stack, "sender")
+            self._carriers = self._backend.carriers()
             self._stack = stack.pop_all()
         return self
 
@@ -43,7 +52,8 @@ class Bus:
         self._stack.close()
 
     def _worker(self, stack: contextlib.ExitStack, role: str) -> processes.Worker:
-        worker = processes.Worker(role, self.name, self._logs / f"{self.name}-{role}.log")
+        log = self._logs / f"{self.name}-{self._concurrency}-{role}.log"
+        worker = processes.Worker(role, self.name, log, self._concurrency)
         stack.callback(worker.stop)
         worker.ask("open", place=vars(self._backend.place(role)))
         return worker
@@ -73,6 +83,7 @@ class Bus:
     def _round(
         self, scenario: figures.Scenario, number: int, seconds: float, patience: float
     ) -> figures.Round:
+        before = self._cpu_seconds()
         sent = self._sender.ask(
             "run",
             timeout=seconds + 3 * _CALL_TIMEOUT,
@@ -81,11 +92,25 @@ class Bus:
             callers=scenario.callers,
             seconds=seconds,
             round=number,
+            rate=scenario.rate,
         )
+        owed = sent.pop("numbers") * _COPIES.get(scenario.kind, 1)
         tally = self._receiver.ask(
-            "tally", timeout=3600.0, round=number, numbers=sent["numbers"], patience=patience
+            "tally", timeout=3600.0, round=number, numbers=owed, patience=patience
         )
-        return figures.Round(number=number, tally=tally, **sent)
+        spent = {name: used - before[name] for name, used in self._cpu_seconds().items()}
+        memory = {name: usage.memory_bytes(pid) for name, pid in self._parts().items()}
+        return figures.Round(
+            number=number, numbers=owed, tally=tally, cpu=spent, memory=memory, **sent
+        )
+
+    def _parts(self) -> dict[str, int]:
+        """The processes of this bus."""
+        sides = {"sender": self._sender.pid, "receiver": self._receiver.pid}
+        return {**sides, **self._carriers}
+
+    def _cpu_seconds(self) -> dict[str, float]:
+        return {name: usage.cpu_seconds(pid) for name, pid in self._parts().items()}
 
     def recount(self) -> None:
         """Ask again how every round was counted, so that late repetitions show."""
@@ -100,7 +125,11 @@ class Bus:
         """The figures of every scenario that has a timed round."""
         return [
             figures.summarise(
-                self.name, scenario, rounds, rounds + self._warmups.get(scenario, [])
+                self.name,
+                self._concurrency,
+                scenario,
+                rounds,
+                rounds + self._warmups.get(scenario, []),
             )
             for scenario, rounds in self._rounds.items()
         ]
@@ -125,10 +154,7 @@ def compare(
     number = 0
     share = seconds / rounds
     for done, scenario in enumerate(scenarios, 1):
-        progress(
-            f"{done}/{len(scenarios)} {scenario.kind}, {scenario.size} bytes, "
-            f"{scenario.callers} callers"
-        )
+        progress(f"{done}/{len(scenarios)} {scenario}")
         for turn in range(rounds + 1):
             for position in range(len(buses)):
                 bus = buses[(turn + position) % len(buses)]

@@ -45,11 +45,14 @@ class Counter:
         self._lock = threading.Lock()
         self._tallies: dict[int, Tally] = {}
 
-    def count(self, request_id: str) -> int:
-        """Count the message of this request and return its number."""
+    def count(self, request_id: str, copy: int = 0, copies: int = 1) -> int:
+        """Count the message of this request and return its number.
+
+        :param copy: which of the *copies* of a fanout it is; each counts as a message of its own
+        """
         round_number, number = bodies.parse_request_id(request_id)
         with self._lock:
-            self._tallies.setdefault(round_number, Tally()).add(number)
+            self._tallies.setdefault(round_number, Tally()).add(number * copies + copy)
         return number
 
     def report(self, round_number: int, numbers: int) -> dict[str, typing.Any]:

@@ -168,12 +168,12 @@ def _outage_table(outcomes: list[outage.Outcome]) -> str:
 
 def _upkeep_table(results: list[figures.Result]) -> str:
     rows: list[tuple[str, ...]] = [("what", "autonomy", "callers", "p50 ms", "p99 ms", "sent/s")]
-    for scenario, by_name in report.pair(results):
+    for by_name in report.by_scenario(results):
         rows += [
             (
-                scenario.kind,
+                one.kind,
                 one.bus,
-                str(scenario.callers),
+                str(one.callers),
                 report.number(one.p50_ms, 2),
                 report.number(one.p99_ms, 2),
                 report.number(one.sent_per_second, 0),

@@ -7,9 +7,11 @@ import oslo_messaging
 from oslo_config import cfg
 
 from bench import places
+from nova_edge_bus import concurrency
 
 CONDUCTOR_VERSION = "3.0"
 COMPUTE_VERSION = "6.0"
+SCHEDULER_VERSION = "4.5"
 
 
 def _configure(place: places.Place, program: str) -> cfg.ConfigOpts:
@@ -34,12 +36,17 @@ def notification_transport(place: places.Place) -> typing.Any:
     return oslo_messaging.get_notification_transport(cfg.CONF, url=place.url)
 
 
+def executor() -> str:
+    """The name of nova's executor in the concurrency mode of this process."""
+    return "eventlet" if concurrency.is_patched() else "threading"
+
+
 def rpc_server(transport: typing.Any, topic: str, server: str, endpoint: object) -> typing.Any:
     """An RPC server with nova's executor."""
     return oslo_messaging.get_rpc_server(
         transport,
         oslo_messaging.Target(topic=topic, server=server),
         [endpoint],
-        executor="threading",
+        executor=executor(),
         access_policy=oslo_messaging.DefaultRPCAccessPolicy,
     )

@@ -23,16 +23,29 @@ def milliseconds(nanoseconds: int | None) -> float | None:
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """One line of the comparison: what is sent, how large, from how many threads."""
+    """One line of the comparison: what is sent, how large, from how many threads.
+
+    :param rate: messages a second of all threads together; 0 for as many as they can
+    """
 
     kind: str
     size: int
     callers: int
+    rate: float = 0.0
+
+    def __str__(self) -> str:
+        pace = f"{self.rate:g}/s" if self.rate else "as fast as they can"
+        return f"{self.kind}, {self.size} bytes, {self.callers} callers, {pace}"
 
 
 @dataclasses.dataclass
 class Round:
-    """What one round on one bus gave: the sender's answer and the receiver's count."""
+    """What one round on one bus gave: the sender's answer and the receiver's count.
+
+    :param numbers: how many messages were owed, each copy of a fanout for itself
+    :param cpu: seconds of processor time of each process in the round
+    :param memory: bytes of each process after it
+    """
 
     number: int
     began_at: float
@@ -41,16 +54,24 @@ class Round:
     failures: list[str]
     numbers: int
     tally: dict[str, typing.Any]
+    cpu: dict[str, float] = dataclasses.field(default_factory=dict)
+    memory: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A scenario on one bus, over all its rounds; times in milliseconds, rates a second."""
+    """A scenario on one bus, over all its rounds; times in milliseconds, rates a second.
+
+    Of each process: ``cpu_us``, microseconds of processor time for a message sent;
+    ``memory_bytes`` at the end; and by how many bytes it had grown for each message.
+    """
 
     bus: str
+    concurrency: str
     kind: str
     size: int
     callers: int
+    rate: float
     samples: int
     p50_ms: float | None
     p99_ms: float | None
@@ -62,6 +83,9 @@ class Result:
     lost: int
     repeated: int
     failures: list[str]
+    cpu_us: dict[str, float]
+    memory_bytes: dict[str, int]
+    growth_bytes: dict[str, float]
 
     @property
     def exact(self) -> bool:
@@ -69,10 +93,12 @@ class Result:
         return self.failed == 0 and self.lost == 0 and self.repeated == 0
 
 
-def summarise(bus: str, scenario: Scenario, rounds: list[Round], settled: list[Round]) -> Result:
+def summarise(
+    bus: str, concurrency: str, scenario: Scenario, rounds: list[Round], settled: list[Round]
+) -> Result:
     """The figures of *scenario* from its timed *rounds*.
 
-    :param settled: the same rounds and those that only warmed up, for the count of messages
+    :param settled: the same rounds and then those that only warmed up, for the count of messages
     """
     times = [taken for one in rounds for taken in one.times]
     sending = sum(one.ended_at - one.began_at for one in rounds)
@@ -83,9 +109,11 @@ def summarise(bus: str, scenario: Scenario, rounds: list[Round], settled: list[R
     never = sum(one.tally["never"] for one in settled)
     return Result(
         bus=bus,
+        concurrency=concurrency,
         kind=scenario.kind,
         size=scenario.size,
         callers=scenario.callers,
+        rate=scenario.rate,
         samples=len(times),
         p50_ms=milliseconds(percentile(times, 50)),
         p99_ms=milliseconds(percentile(times, 99)),
@@ -98,7 +126,17 @@ def summarise(bus: str, scenario: Scenario, rounds: list[Round], settled: list[R
         lost=max(0, never - len(failures)),
         repeated=sum(one.tally["repeated"] for one in settled),
         failures=sorted(set(failures))[:5],
+        cpu_us={name: 1e6 * _spent(rounds, name) / max(1, len(times)) for name in rounds[0].cpu},
+        memory_bytes=rounds[-1].memory,
+        growth_bytes={
+            name: (rounds[-1].memory[name] - size) / max(1, len(times))
+            for name, size in settled[-1].memory.items()
+        },
     )
+
+
+def _spent(rounds: list[Round], name: str) -> float:
+    return sum(one.cpu[name] for one in rounds)
 
 
 _RATIOS = ("p50_ms", "p99_ms", "sent_per_second", "arrived_per_second")

@@ -20,6 +20,7 @@ _PACKAGES = (
     "msgpack",
     "zstandard",
     "SQLAlchemy",
+    "eventlet",
 )
 
 

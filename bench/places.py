@@ -8,6 +8,8 @@ CONDUCTOR_HOST = "bench-0"
 """The server name of the conductor; calls go to its topic, not to it."""
 COMPUTE_HOST = "edge-000-compute-0"
 """The server name that casts are sent to, as the API sends them to one compute."""
+SCHEDULER_HOSTS = ("scheduler-0", "scheduler-1", "scheduler-2")
+"""The server names of those whom a fanout reaches."""
 NO_KEYS = pathlib.Path("/nonexistent/edge-bus-keys")
 """Where keys are looked for when none are meant, and not where this machine has its own."""
 
@@ -25,3 +27,4 @@ class Place:
     compute_topic: str
     notification_topic: str
     host: str = ""
+    scheduler_topic: str = "scheduler"

@@ -14,6 +14,8 @@ import sys
 import threading
 import typing
 
+from bench import usage
+
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
@@ -134,9 +136,7 @@ class Child:
 
     def cpu_seconds(self) -> float:
         """How long it has computed so far, in itself and for it in the kernel."""
-        after_name = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2]
-        user, system = after_name.split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return usage.cpu_seconds(self._process.pid)
 
     def stop(self) -> None:
         """End the process: by the end of its input, then by SIGTERM, then by SIGKILL."""
@@ -158,8 +158,13 @@ class Child:
 class Worker(Child):
     """A sender or a receiver (:mod:`bench.worker`), asked by commands."""
 
-    def __init__(self, role: str, bus: str, log: pathlib.Path) -> None:
-        command = [sys.executable, "-m", "bench.worker", role]
+    def __init__(
+        self, role: str, bus: str, log: pathlib.Path, concurrency: str = "threads"
+    ) -> None:
+        """
+        :param concurrency: ``threads`` or ``eventlet``
+        """
+        command = [sys.executable, "-m", "bench.worker", role, concurrency]
         super().__init__(f"{role} on {bus}", command, log)
 
     def stop(self) -> None:

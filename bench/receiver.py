@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The receiving process: conductor, compute and notification listener in one, counting."""
+"""The receiving process: conductor, compute, schedulers and a listener in one, counting."""
 
 import time
 import typing
@@ -67,6 +67,25 @@ class Compute:
         self._counter.count(ctxt["request_id"])
 
 
+class Scheduler:
+    """The method of nova-scheduler that the fanouts of the computes go to.
+
+    :param copy: which of all schedulers it is
+    """
+
+    target = oslo_messaging.Target(version=endpoints.SCHEDULER_VERSION)
+
+    def __init__(self, counter: counting.Counter, copy: int) -> None:
+        self._counter = counter
+        self._copy = copy
+
+    def update_instance_info(
+        self, ctxt: dict[str, typing.Any], host_name: str, instance_info: bodies.Primitive
+    ) -> None:
+        """Count this scheduler's copy of the fanout."""
+        self._counter.count(ctxt["request_id"], self._copy, len(places.SCHEDULER_HOSTS))
+
+
 class Listener:
     """What a consumer of nova's notifications does with one: count it."""
 
@@ -106,8 +125,12 @@ class Receiver:
                 notifications,
                 [oslo_messaging.Target(topic=place.notification_topic)],
                 [Listener(self._counter)],
-                executor="threading",
+                executor=endpoints.executor(),
             ),
+        ]
+        self._servers += [
+            endpoints.rpc_server(rpc, place.scheduler_topic, host, Scheduler(self._counter, copy))
+            for copy, host in enumerate(places.SCHEDULER_HOSTS)
         ]
         for server in self._servers:
             server.start()

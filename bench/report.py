@@ -8,14 +8,18 @@ import typing
 from bench import figures
 from bench import floor
 
-_HEADINGS = ("what", "size", "callers", "bus", "p50 ms", "p99 ms", "sent/s", "arrived/s")
+_SCENARIO = ("what", "size", "callers", "load", "mode", "bus")
+_HEADINGS = (*_SCENARIO, "p50 ms", "p99 ms", "sent/s", "arrived/s")
+_PARTS = ("sender", "receiver", "broker", "endpoint")
+_TO = ("rabbit", "rabbit-quorum")
+_MIB = 2**20
 _TITLES = {
     "call-read": "call (read)",
     "call-save": "call (journaled save)",
     "cast": "cast",
     "notification": "notification",
+    "fanout": "fanout to three",
 }
-_TEXT_COLUMNS = 4
 
 
 def number(value: float | None, digits: int) -> str:
@@ -40,12 +44,20 @@ def align(rows: list[tuple[str, ...]], text_columns: int) -> list[str]:
     return lines
 
 
-def _result_row(result: figures.Result) -> tuple[str, ...]:
+def _scenario(result: figures.Result) -> tuple[str, ...]:
     return (
         _TITLES[result.kind],
         _size(result.size),
         str(result.callers),
+        f"{result.rate:g}/s" if result.rate else "all",
+        result.concurrency,
         result.bus + ("" if result.exact else " !"),
+    )
+
+
+def _result_row(result: figures.Result) -> tuple[str, ...]:
+    return (
+        *_scenario(result),
         number(result.p50_ms, 2),
         number(result.p99_ms, 2),
         number(result.sent_per_second, 0),
@@ -53,29 +65,50 @@ def _result_row(result: figures.Result) -> tuple[str, ...]:
     )
 
 
-def _ratio_row(ratio: dict[str, float | None]) -> tuple[str, ...]:
-    return ("", "", "", "edge/rabbit", *(number(value, 2) for value in ratio.values()))
+def _ratio_row(to: str, ratio: dict[str, float | None]) -> tuple[str, ...]:
+    return ("", "", "", "", "", f"edge/{to}", *(number(value, 2) for value in ratio.values()))
 
 
-def pair(
+def by_scenario(
     results: collections.abc.Iterable[figures.Result],
-) -> list[tuple[figures.Scenario, dict[str, figures.Result]]]:
+) -> list[dict[str, figures.Result]]:
     """The results of each scenario by bus, in the order in which they were run."""
-    found: dict[figures.Scenario, dict[str, figures.Result]] = {}
+    found: dict[tuple[object, ...], dict[str, figures.Result]] = {}
     for one in results:
-        scenario = figures.Scenario(one.kind, one.size, one.callers)
-        found.setdefault(scenario, {})[one.bus] = one
-    return list(found.items())
+        key = (one.concurrency, one.kind, one.size, one.callers, one.rate)
+        found.setdefault(key, {})[one.bus] = one
+    return list(found.values())
 
 
 def table(results: list[figures.Result]) -> str:
     """The comparison, one line a bus and, where both ran, one of ratios."""
     rows: list[tuple[str, ...]] = [_HEADINGS]
-    for _, by_bus in pair(results):
+    for by_bus in by_scenario(results):
         rows.extend(_result_row(one) for one in by_bus.values())
-        if {"edge", "rabbit"} <= by_bus.keys():
-            rows.append(_ratio_row(figures.ratios(by_bus["edge"], by_bus["rabbit"])))
-    return "\n".join([*align(rows, _TEXT_COLUMNS), "", *_counts(results)])
+        for to in _TO:
+            if {"edge", to} <= by_bus.keys():
+                rows.append(_ratio_row(to, figures.ratios(by_bus["edge"], by_bus[to])))
+    return "\n".join([*align(rows, len(_SCENARIO)), "", *_counts(results)])
+
+
+def costs(results: list[figures.Result]) -> str:
+    """What each process computed for a message, and how much memory it had at the end."""
+    rows: list[tuple[str, ...]] = [
+        (*_SCENARIO, *(f"{name} us" for name in _PARTS), *(f"{name} MiB" for name in _PARTS))
+    ]
+    for one in results:
+        rows.append(
+            (
+                *_scenario(one),
+                *(number(one.cpu_us.get(name), 0) for name in _PARTS),
+                *(_mebibytes(one.memory_bytes.get(name)) for name in _PARTS),
+            )
+        )
+    return "\n".join(align(rows, len(_SCENARIO)))
+
+
+def _mebibytes(size: int | None) -> str:
+    return "-" if size is None else number(size / _MIB, 0)
 
 
 def _counts(results: list[figures.Result]) -> list[str]:
@@ -110,6 +143,11 @@ def floors(measured: list[floor.Floor]) -> str:
     return "\n".join(align(rows, 1))
 
 
+def _same(result: figures.Result) -> dict[str, object]:
+    names = ("concurrency", "kind", "size", "callers", "rate")
+    return {name: getattr(result, name) for name in names}
+
+
 def as_json(
     machine: dict[str, object],
     versions: dict[str, str],
@@ -125,8 +163,9 @@ def as_json(
         "floor": [dataclasses.asdict(one) for one in measured],
         "results": [{**dataclasses.asdict(one), "exact": one.exact} for one in results],
         "ratios": [
-            {**dataclasses.asdict(scenario), **figures.ratios(by_bus["edge"], by_bus["rabbit"])}
-            for scenario, by_bus in pair(results)
-            if {"edge", "rabbit"} <= by_bus.keys()
+            {"to": to, **_same(by_bus["edge"]), **figures.ratios(by_bus["edge"], by_bus[to])}
+            for by_bus in by_scenario(results)
+            for to in _TO
+            if {"edge", to} <= by_bus.keys()
         ],
     }

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a process uses, from /proc."""
 
+import collections.abc
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -8,6 +10,7 @@ import re
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_LISTEN = "0A"
 _IO_THREAD = re.compile("ZMQbg")
 
 
@@ -41,12 +44,47 @@ def read(pid: int) -> Usage:
         else:
             other += seconds
     return Usage(
-        memory_bytes=int((place / "statm").read_text().split()[1]) * _PAGE,
+        memory_bytes=memory_bytes(pid),
         descriptors=len(os.listdir(place / "fd")),
         cpu_seconds=loop + io + other,
         loop_seconds=loop,
         io_seconds=io,
     )
+
+
+def cpu_seconds(pid: int) -> float:
+    """How long process *pid* has computed so far, in itself and for it in the kernel.
+
+    :raises OSError: when there is none
+    """
+    return _thread(pathlib.Path("/proc", str(pid)))[1]
+
+
+def memory_bytes(pid: int) -> int:
+    """The memory that process *pid* has now.
+
+    :raises OSError: when there is none
+    """
+    return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+
+
+def listener(port: int) -> int | None:
+    """The process of this machine that listens on a TCP port, where that can be told."""
+    sockets = {f"socket:[{inode}]" for inode in _listening(port)}
+    for descriptors in pathlib.Path("/proc").glob("[0-9]*/fd"):
+        with contextlib.suppress(OSError):
+            if any(os.readlink(each) in sockets for each in descriptors.iterdir()):
+                return int(descriptors.parent.name)
+    return None
+
+
+def _listening(port: int) -> collections.abc.Iterator[str]:
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in pathlib.Path("/proc/net", name).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                    yield fields[9]
 
 
 def _thread(task: pathlib.Path) -> tuple[str, float]:

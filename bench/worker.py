@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The child processes: ``python -m bench.worker ROLE``, commanded by lines of JSON.
+"""The child processes: ``python -m bench.worker ROLE [threads|eventlet]``, commanded by JSON.
 
 Each line on standard input is a command with its arguments, each answer one line on standard
 output. The first command is ``open``; the end of the input ends the process.
 """
 
+import collections.abc
+import fcntl
 import importlib
 import json
 import os
 import sys
 import typing
-
-from oslo_service import backend
 
 from bench import places
 
@@ -23,14 +23,13 @@ _ROLES = {
     "caller": "Caller",
     "drainer": "Drainer",
 }
+_CHUNK = 1 << 16
 _COMMANDS = frozenset(
     {"run", "expect", "tally", "begin", "end", "waiting", "arrivals", "fill", "come_back"}
 )
 
 
 def _open(name: str, place: dict[str, str]) -> typing.Any:
-    # oslo.messaging imports eventlet unless native threads were chosen before, as nova 34 does.
-    backend.init_backend(backend.BackendType.THREADING)
     module = importlib.import_module(f"bench.{name}")
     return getattr(module, _ROLES[name])(places.Place(**place))
 
@@ -43,13 +42,38 @@ def _answer(role: typing.Any, request: dict[str, typing.Any]) -> dict[str, typin
     return answer
 
 
+def _become_green() -> None:
+    import eventlet
+
+    eventlet.monkey_patch()
+    flags = fcntl.fcntl(0, fcntl.F_GETFL)
+    fcntl.fcntl(0, fcntl.F_SETFL, flags | os.O_NONBLOCK)
+
+
+def _lines() -> collections.abc.Iterator[bytes]:
+    """The lines of standard input, read by os.read, which eventlet patches, so the hub goes on."""
+    buffer = b""
+    while chunk := os.read(0, _CHUNK):
+        *lines, buffer = (buffer + chunk).split(b"\n")
+        yield from lines
+
+
 def main() -> None:
     """Serve until the coordinator closes our input or asks us to close."""
+    if sys.argv[2:] == ["eventlet"]:
+        _become_green()
+    # The default of oslo.service is eventlet, and oslo.messaging imports what is chosen.
+    service = importlib.import_module("oslo_service.backend")
+    service.init_backend(
+        service.BackendType.EVENTLET
+        if sys.argv[2:] == ["eventlet"]
+        else service.BackendType.THREADING
+    )
     # Libraries may print; what they print must not stand among the answers.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     role: typing.Any = None
-    for line in sys.stdin:
+    for line in _lines():
         request = json.loads(line)
         try:
             if request["command"] == "open":

@@ -5,6 +5,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import time
 import typing
 import zlib
 
@@ -13,16 +14,18 @@ import pytest
 from bench import bodies
 from bench import counting
 from bench import figures
+from bench import sender
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-BUSES = ["rabbit", "edge"]
-KINDS = {"call-read", "call-save", "cast", "notification"}
+BUSES = {"rabbit": "broker", "rabbit-quorum": "broker", "edge": "endpoint"}
+KINDS = {"call-read", "call-save", "cast", "notification", "fanout"}
+LOADS = [(1, 0.0), (4, 0.0), (4, 20.0)]
 FIGURES = ("p50_ms", "p99_ms", "sent_per_second", "arrived_per_second")
 
 
 def quick_run(json_file: pathlib.Path, *arguments: str) -> dict[str, typing.Any]:
     command = [sys.executable, "-m", "bench", "--quick", "--json", str(json_file), *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=115)
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, typing.Any] = json.loads(json_file.read_text())
     return found
@@ -33,21 +36,66 @@ def quick_run(json_file: pathlib.Path, *arguments: str) -> dict[str, typing.Any]
 def test_a_quick_run_measures_everything_and_loses_nothing(
     rabbitmq_url: str, tmp_path: pathlib.Path
 ) -> None:
-    found = quick_run(tmp_path / "bench.json", "--rabbit-url", rabbitmq_url)
+    found = quick_run(
+        tmp_path / "bench.json", "--rabbit-url", rabbitmq_url, "--concurrency", "threads"
+    )
 
-    lines = {(one["bus"], one["kind"], one["callers"]): one for one in found["results"]}
-    assert lines.keys() == {(bus, kind, n) for bus in BUSES for kind in KINDS for n in (1, 4)}
+    lines = {
+        (one["bus"], one["kind"], one["callers"], one["rate"]): one for one in found["results"]
+    }
+    assert lines.keys() == {
+        (bus, kind, *load) for bus in BUSES for kind in KINDS for load in LOADS
+    }
     for one in lines.values():
+        assert one["concurrency"] == "threads"
         assert all(one[name] > 0 for name in FIGURES), one
+        parts = {"sender", "receiver", BUSES[one["bus"]]}
+        assert one["cpu_us"].keys() == one["memory_bytes"].keys() == parts
+        assert all(size > 2**20 for size in one["memory_bytes"].values())
         assert one["sent"] >= one["samples"] > 0, one
         assert one["counted_once"] == one["sent"], one
         assert (one["lost"], one["repeated"], one["failed"]) == (0, 0, 0), one
-    assert len(found["ratios"]) == len(KINDS) * 2
+    assert len(found["ratios"]) == len(KINDS) * len(LOADS) * 2
+    assert {one["to"] for one in found["ratios"]} == {"rabbit", "rabbit-quorum"}
     assert all(one[name] > 0 for one in found["ratios"] for name in FIGURES)
     assert len(found["floor"]) == 4
     assert all(one["per_second"] > 0 for one in found["floor"])
     assert {"cpu", "cores", "kernel", "filesystem"} <= found["machine"].keys()
     assert {"python", "oslo.messaging", *BUSES, "sqlite"} <= found["versions"].keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["call", "fanout"])
+def test_a_quick_run_under_eventlet_loses_nothing(tmp_path: pathlib.Path, kind: str) -> None:
+    arguments = ["--backends", "edge", "--concurrency", "eventlet", "--only", kind]
+    found = quick_run(tmp_path / "bench.json", *arguments)
+    assert found["results"]
+    for one in found["results"]:
+        assert one["concurrency"] == "eventlet"
+        assert one["counted_once"] == one["sent"] > 0, one
+    assert "eventlet" in found["versions"]
+    assert "rabbit" not in found["versions"]
+
+
+def test_at_a_fixed_load_a_message_is_due_at_its_time_however_late_it_is_taken() -> None:
+    began = time.monotonic() - 100.0
+    turns = sender.Turns(began, 1.0, rate=4.0)
+    taken = [turns.take() for _ in range(5)]
+    assert taken == [*((n, began + n / 4) for n in range(4)), None]
+    assert turns.taken == 4
+
+
+def test_as_fast_as_it_goes_nothing_is_due_after_the_round() -> None:
+    turns = sender.Turns(time.monotonic() - 100.0, 1.0, rate=0.0)
+    assert (turns.take(), turns.taken) == (None, 0)
+
+
+def test_each_copy_of_a_fanout_counts_for_itself() -> None:
+    counter = counting.Counter()
+    for number, copy in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 0)):
+        counter.count(bodies.request_id(7, number), copy, 3)
+    report = counter.report(7, numbers=6)
+    assert (report["once"], report["repeated"], report["never"]) == (3, 1, 2)
 
 
 @pytest.mark.parametrize("size", [512, 12 * 1024, 60 * 1024])
@@ -86,7 +134,7 @@ def test_one_lost_or_repeated_message_makes_a_result_inexact() -> None:
     def result(once: int, never: int, repeated: int, failures: list[str]) -> figures.Result:
         tally = {"received": 4, "once": once, "never": never, "repeated": repeated, "last_at": 2.0}
         one = figures.Round(1, 1.0, 2.0, [5, 6, 7, 8], failures, 4, tally)
-        return figures.summarise("edge", figures.Scenario("cast", 512, 1), [one], [one])
+        return figures.summarise("edge", "threads", figures.Scenario("cast", 512, 1), [one], [one])
 
     assert result(4, 0, 0, []).exact
     assert not result(3, 1, 0, []).exact
