@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pathlib
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +26,7 @@ from tests.nova.timeline import CentralState
 pytestmark = [pytest.mark.nova, pytest.mark.slow, pytest.mark.timeout(300)]
 
 _SECONDS = 60
+_TEN_MINUTES = 600
 STOPPED = "is stopped by a user"
 PAUSED = "is paused by a user"
 SUSPENDED = "is suspended by a user"
@@ -100,12 +102,19 @@ def at_centre(stack: NovaStack, ids: dict[str, str]) -> dict[str, CentralState]:
     return {role: states[server_id] for role, server_id in ids.items()}
 
 
-def test_the_centre_is_brought_back_to_now(stack: NovaStack, tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize(
+    "age",
+    [0, pytest.param(_TEN_MINUTES, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])],
+)
+def test_the_centre_is_brought_back_to_now(
+    stack: NovaStack, tmp_path: pathlib.Path, age: float
+) -> None:
     (compute,) = stack.computes
     journal = journal_directory(compute.state)
     ids = boot(stack, compute)
     dump = tmp_path / "cell1.dump"
     stack.databases.dump(CELL1, dump)
+    dumped_at = time.monotonic()
     load = Load(stack, ids[CYCLED])
     load.begin()
     stack.client.stop(ids[STOPPED])
@@ -114,6 +123,7 @@ def test_the_centre_is_brought_back_to_now(stack: NovaStack, tmp_path: pathlib.P
     stack.client.wait_for(ids[SUSPENDED], "SUSPENDED")
     compute.hypervisor.set_state(ids[OFF], hypervisor.SHUTDOWN)
     stack.client.wait_for(ids[OFF], "SHUTOFF")
+    time.sleep(max(0.0, dumped_at + age - time.monotonic()))
     load.end()
     expected = at_centre(stack, ids)
     wait_until(lambda: journals.entries_pending(journal) == 0, _SECONDS, "the outbox to drain")
@@ -128,10 +138,11 @@ def test_the_centre_is_brought_back_to_now(stack: NovaStack, tmp_path: pathlib.P
 
     wait_until(
         lambda: at_centre(stack, ids) == expected,
-        _SECONDS,
+        _SECONDS + age,
         "the centre to be back",
     )
-    wait_until(lambda: journals.entries_pending(journal) == 0, _SECONDS, "the outbox to drain")
+    drained = _SECONDS + age
+    wait_until(lambda: journals.entries_pending(journal) == 0, drained, "the outbox to drain")
     assert load.turns > 0
     assert expected[STOPPED] == CentralState("SHUTOFF", None, "SHUTDOWN")
     assert expected[SUSPENDED] == CentralState("SUSPENDED", None, "SUSPENDED")
