@@ -20,27 +20,36 @@ from nova_edge_bus.cell import table
 QUESTION = "audit"
 """The key of the question in a note."""
 _inbox = table.inbox
+_MAX_SEQ = (1 << 63) - 1
 
 
 def question(
-    outbox: bytes, address: str, seqs: list[int], *, settled: int, confirmed: int = 0
+    outbox: bytes,
+    address: str,
+    seqs: list[int],
+    *,
+    settled: int,
+    confirmed: int = 0,
+    first: int = 0,
 ) -> dict[str, Any]:
     """Return the note that asks for entries of a stream.
 
     :param settled: no entry below it is going to be shipped again
     :param confirmed: the newest entry that an earlier answer has confirmed; nothing below it is
         going to be asked for, unless it is lost itself
+    :param first: the first entry since the journal was opened; with it, ``highest`` in the answer
+        is that of the entries before
     """
     asked = {"outbox": outbox.hex(), "address": address, "seqs": seqs}
-    return {QUESTION: {**asked, "settled": settled, "confirmed": confirmed}}
+    return {QUESTION: {**asked, "settled": settled, "confirmed": confirmed, "first": first}}
 
 
 def answer(note: Mapping[str, Any]) -> dict[str, Any] | None:
     """Say which of the entries that a note asks for the database has had.
 
     :returns: ``floor``, below which it has had all, ``known``, those from there on, and
-        ``highest``, the highest seq that it knows of the outbox; None without a database that
-        has the tables
+        ``highest``, the highest seq that it knows of the outbox, 0 for none; None without a
+        database that has the tables
     :raises ValueError: when the note asks for something else
     """
     asked = note[QUESTION]
@@ -53,6 +62,7 @@ def answer(note: Mapping[str, Any]) -> dict[str, Any] | None:
         int(asked.get("settled") or 0),
         int(asked.get("confirmed") or 0),
     )
+    most = int(asked.get("first") or _MAX_SEQ) - 1
     known: set[int] = set()
     floor = highest = 0
     is_there = False
@@ -62,13 +72,14 @@ def answer(note: Mapping[str, Any]) -> dict[str, Any] | None:
                 continue
             is_there = True
             known |= _known(connection, outbox, seqs)
-            its_highest = _highest(connection, outbox)
-            its_floor = floors.audited(connection, claim, its_highest)
-            highest = max(highest, its_highest)
-            floor = max(floor, its_floor)
+            floor = max(floor, floors.audited(connection, claim, _highest(connection, outbox)))
+            highest = max(highest, _highest(connection, outbox, most))
     if not is_there:
         return None
-    return {"floor": floor, "known": sorted(known), "highest": max(highest, floor - 1)}
+    if floor - 1 <= most:
+        # The rows may be gone, but there were some.
+        highest = max(highest, floor - 1)
+    return {"floor": floor, "known": sorted(known), "highest": highest}
 
 
 def _known(connection: sqlalchemy.Connection, outbox: str, seqs: list[int]) -> set[int]:
@@ -82,10 +93,10 @@ def _known(connection: sqlalchemy.Connection, outbox: str, seqs: list[int]) -> s
     return set(connection.scalars(query)) & set(seqs)
 
 
-def _highest(connection: sqlalchemy.Connection, outbox: str) -> int:
+def _highest(connection: sqlalchemy.Connection, outbox: str, most: int = _MAX_SEQ) -> int:
     query = (
         sqlalchemy.select(_inbox.c.seq)
-        .where(_inbox.c.outbox == outbox)
+        .where(_inbox.c.outbox == outbox, _inbox.c.seq <= most)
         .order_by(_inbox.c.seq.desc())
         .limit(1)
     )

@@ -112,6 +112,7 @@ class _Round:
         self._asked: _Question | None = None
         self._confirmed: int | None = None
         self._settled = 0
+        self._first = 0
         self._has_compared = False
 
     def tick(self, takers: frozenset[messages.Consumer], now: float) -> None:
@@ -159,6 +160,7 @@ class _Round:
             seqs,
             settled=self._settled,
             confirmed=self._confirmed or 0,
+            first=self._first,
         )
         self._asked = _Question(self, calls.next_call(), now + REPLY_TIMEOUT, then)
         item = streams.Item(
@@ -188,6 +190,7 @@ class _Round:
 
     def _newest(self, journal: journal_module.Journal) -> list[int]:
         self._settled = journal.outbox.floor()
+        self._first = journal.outbox.first_seq
         history = journal.outbox.history
         link = self._auditor._link
         if self._confirmed is None:

@@ -313,6 +313,19 @@ def test_an_audit_tells_what_is_there(centre: Centre, audited: Audit) -> None:
     assert answer == {"floor": 1, "known": [5, 7, 2000], "highest": 2002}
 
 
+def test_an_audit_tells_what_came_before_the_journal_was_opened(
+    centre: Centre, audited: Audit
+) -> None:
+    entry = save(centre, rows.instance(centre).uuid, power_state=4)
+    audited(entry, [], settled=1)
+    for seq in (5, 7, 2000):
+        applied(centre, entry, seq)
+    assert audited(entry, [], settled=1, first=2000)["highest"] == 7
+    assert audited(entry, [], settled=1, first=5)["highest"] == 0
+    assert audited(entry, [5], settled=8, confirmed=7)["floor"] == 7
+    assert audited(entry, [], settled=8, confirmed=7, first=7)["highest"] == 6, "rows are gone"
+
+
 def test_a_floor_rises_to_what_was_found_before(centre: Centre, audited: Audit) -> None:
     entry = save(centre, rows.instance(centre).uuid, power_state=4)
     audited(entry, [], settled=1)
