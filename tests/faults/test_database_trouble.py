@@ -7,14 +7,12 @@ import itertools
 import pathlib
 import sys
 import threading
-import types
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from nova import objects
-from nova import rpc
 
 from nova_edge_bus.cell import sync
 from tests.driver import endpoints
@@ -86,11 +84,14 @@ class Edge:
                 for _ in range(times):
                     number = len(expected)
                     instance.display_name = f"name {number}"
+                    # Nova writes one that the centre has loaded again, and none that the edge has.
+                    if "flavor" in instance.obj_what_changed():
+                        expected.append("flavor")
                     instance.save()
                     fault = objects.InstanceFault(instance._context, instance_uuid=uuid, code=500)
                     fault.message, fault.host, fault.details = f"fault {number}", HOST, ""
                     fault.create()
-                    expected += ["flavor", f"name {number}", f"fault {number}"]
+                    expected += [f"name {number}", f"fault {number}"]
 
     def finish(self) -> dict[str, tuple[list[str], list[str]]]:
         """Wait until all is applied; where they differ, what was to happen and what has."""
@@ -155,9 +156,7 @@ def test_each_effect_comes_once(
     times: int,
     endpoint: endpoints.Endpoint,
     tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rpc, "NOTIFIER", types.SimpleNamespace(is_enabled=lambda: False))
     effects = Effects(server.url)
     centre = centres.Centre(pathlib.Path("unused"), server.url)
     program = [sys.executable, "-m", "tests.faults.conductor", endpoint.url]

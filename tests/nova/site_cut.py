@@ -41,6 +41,7 @@ HEALED = "link back"
 _OPERATION_SECONDS = 3.0
 _REQUEST_SECONDS = 30.0
 _CALM_SECONDS = 5.0
+_START_SECONDS = 60.0
 
 
 LEFT_ALONE = Role("left alone", "RUNNING", "ACTIVE")
@@ -216,15 +217,19 @@ class _Run:
             )
 
     def _start_compute(self, seconds: float) -> None:
-        """Start nova-compute, and give it so many seconds to serve; it may go on after them."""
+        """Start nova-compute, and give it so many seconds to serve; it may go on after them.
+
+        It gets a minute at least: on a machine that is busy the cut lasts longer instead.
+        """
         if self._restart is None:
             return
         began = self._recorder.now
         self._note("nova-compute started")
         try:
-            self._stack.start_compute(self._compute, expect_up=False, seconds=seconds)
+            patience = max(seconds, _START_SECONDS)
+            self._stack.start_compute(self._compute, expect_up=False, seconds=patience)
         except NotReadyError:
-            self._note(f"nova-compute does not serve in {seconds:.0f} s")
+            self._note(f"nova-compute does not serve in {patience:.0f} s")
         else:
             self._restarted_in = self._recorder.now - began
             self._note("nova-compute serves")
