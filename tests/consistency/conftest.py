@@ -7,12 +7,10 @@ import itertools
 import pathlib
 import shutil
 import sqlite3
-import types
 from collections.abc import Callable
 from collections.abc import Iterator
 
 import pytest
-from nova import rpc
 
 from nova_edge_bus.cell import sync
 from tests.consistency import commits
@@ -25,12 +23,9 @@ MakeDatabase = Callable[[str], str]
 
 
 @pytest.fixture(scope="module")
-def nova() -> Iterator[None]:
-    """Nova's objects, without a notifier."""
+def nova() -> None:
+    """Nova's objects."""
     centres.prepare()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rpc, "NOTIFIER", types.SimpleNamespace(is_enabled=lambda: False))
-        yield
 
 
 @pytest.fixture(scope="module")

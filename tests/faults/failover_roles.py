@@ -8,11 +8,9 @@ import os
 import pathlib
 import signal
 import time
-import types
 from typing import Any
 
 from nova import objects
-from nova import rpc
 from nova.objects import base
 
 from nova_edge_bus.delivery import receiver
@@ -44,7 +42,6 @@ def warm_up() -> None:
     """Load what is loaded on its first use, so that the forked need not."""
     centres.prepare()
     roles.warm_up()
-    rpc.NOTIFIER = types.SimpleNamespace(is_enabled=lambda: False)
 
 
 def endpoint(port: int, ready: str, directory: str, name: str) -> int:

@@ -11,14 +11,12 @@ import os
 import pathlib
 import secrets
 import sys
-import types
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import sqlalchemy
 from nova import objects
-from nova import rpc
 from nova.db.main import models
 
 from nova_edge_bus.cell import sync
@@ -98,9 +96,7 @@ def test_no_effect_is_doubled_or_lost(
     rounds: int,
     endpoint: endpoints.Endpoint,
     tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rpc, "NOTIFIER", types.SimpleNamespace(is_enabled=lambda: False))
     seed = os.environ.get("FAULTS_SEED") or str(secrets.randbits(32))
     print(f"FAULTS_SEED={seed}")
     centre = centres.Centre(pathlib.Path("unused"), database)

@@ -13,14 +13,12 @@ import dataclasses
 import itertools
 import pathlib
 import shutil
-import types
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from nova import rpc
 
 from nova_edge_bus.cell import sync
 from tests.faults import effects
@@ -112,11 +110,8 @@ def _selected(request: pytest.FixtureRequest, name: str) -> list[Case]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nova() -> Iterator[None]:
+def nova() -> None:
     centres.prepare()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rpc, "NOTIFIER", types.SimpleNamespace(is_enabled=lambda: False))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import concurrent.futures
-import types
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from nova import rpc
 
 from tests.driver import endpoints
 from tests.driver.autonomy import roles
@@ -23,11 +21,6 @@ from tests.unit.snapshot.conftest import empty_database as empty_database
 from tests.unit.snapshot.edge import HOST
 
 MakeEdge = Callable[..., roles.Edge]
-
-
-@pytest.fixture(autouse=True)
-def _no_notifications(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc, "NOTIFIER", types.SimpleNamespace(is_enabled=lambda: False))
 
 
 @pytest.fixture

@@ -6,10 +6,7 @@ from __future__ import annotations
 import functools
 import json
 import pathlib
-import types
 from typing import Any
-
-from nova import rpc
 
 from tests.driver import peers
 from tests.driver.autonomy import roles
@@ -32,7 +29,6 @@ class _Telling(roles.Conductor):
 def conduct(peer: peers.Peer, topic: str, path: pathlib.Path) -> None:
     """Serve until the test ends."""
     centres.prepare()
-    rpc.NOTIFIER = types.SimpleNamespace(is_enabled=lambda: False)
     peer.serve(topic, "centre", _Telling(centres.Centre(path)), threads=1)
     say("serving")
     hear()

@@ -6,13 +6,11 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-import types
 import uuid
 from collections.abc import Iterator
 
 import pytest
 import sqlalchemy
-from nova import rpc
 from nova.db.main import models
 
 from nova_edge_bus.cell import sync
@@ -83,7 +81,6 @@ def cell(database: str) -> Iterator[centres.Centre]:
 
 
 @pytest.fixture
-def centre(cell: centres.Centre, monkeypatch: pytest.MonkeyPatch) -> centres.Centre:
+def centre(cell: centres.Centre) -> centres.Centre:
     """The centre; tests make rows of their own in it."""
-    monkeypatch.setattr(rpc, "NOTIFIER", types.SimpleNamespace(is_enabled=lambda: False))
     return cell

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import pathlib
 import shutil
+import types
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from nova import config  # noqa: F401  (registers the options)
 from nova import context as nova_context
 from nova import objects
+from nova import rpc
 from nova.conductor import manager
 from nova.db.main import api as db
 from nova.db.main import models
@@ -148,8 +150,9 @@ def over(way: Way) -> Iterator[None]:
 
 @functools.cache
 def prepare() -> None:
-    """Set nova up in this process, once."""
+    """Set nova up in this process, once; without notifications."""
     objects.register_all()
+    rpc.NOTIFIER = types.SimpleNamespace(is_enabled=lambda: False)
     cfg.CONF([], project="nova", default_config_files=[])
     # Nova looks at the scheme alone, to tell how regular expressions are written.
     cfg.CONF.set_override("connection", "sqlite://", "database")

@@ -2,11 +2,9 @@
 from __future__ import annotations
 
 import pathlib
-import types
 from collections.abc import Iterator
 
 import pytest
-from nova import rpc
 
 from tests.unit.snapshot import centre as centres
 from tests.unit.snapshot import edge as edges
@@ -24,10 +22,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture
-def centre(
-    empty_database: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[centres.Centre]:
-    monkeypatch.setattr(rpc, "NOTIFIER", types.SimpleNamespace(is_enabled=lambda: False))
+def centre(empty_database: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[centres.Centre]:
     made = centres.Centre(empty_database).copy(tmp_path / "centre.sqlite")
     yield made
     made.close()
