@@ -33,6 +33,8 @@ FOLD_EVERY = 64
 """How far the floor of a stream has to rise until rows below it are deleted."""
 FOLD_ROWS = 500
 """The most rows deleted at a time, so that nobody waits for them."""
+LOCKING = ("mysql", "mariadb")
+"""Dialects where only a read that locks sees past the snapshot; the others see each commit."""
 _inbox = table.inbox
 _floors = table.floors
 
@@ -43,13 +45,20 @@ def read(connection: sqlalchemy.Connection, outbox: str, stream: str) -> int:
     return int(connection.execute(query).scalar() or 0)
 
 
-def read_latest(connection: sqlalchemy.Connection, outbox: str, stream: str) -> int:
-    """Return the floor of a stream as it is now, however old the transaction's snapshot is."""
-    query = sqlalchemy.select(_floors.c.floor).filter_by(outbox=outbox, stream=stream)
-    if connection.dialect.name == "mysql":
-        # Only a read that locks sees past the snapshot there; the others see each commit.
-        query = query.with_for_update(read=True)
-    return int(connection.execute(query).scalar() or 0)
+def read_latest(connection: sqlalchemy.Connection, outbox: str, stream: str) -> tuple[int, int]:
+    """Return the floor of a stream, and the newest epoch of its outbox that had an effect.
+
+    Both as they are now, however old the transaction's snapshot is; 0 for what there is not.
+    """
+    found = []
+    for name in (stream, table.EPOCHS):
+        query = sqlalchemy.select(_floors.c.floor).filter_by(outbox=outbox, stream=name)
+        if connection.dialect.name in LOCKING:
+            query = query.with_for_update(read=True)
+        # Each by its whole key: a search for both could lock rows of other outboxes.
+        found.append(query.scalar_subquery())
+    floor, epoch = connection.execute(sqlalchemy.select(*found)).one()
+    return int(floor or 0), int(epoch or 0)
 
 
 class Remembered:

@@ -26,6 +26,7 @@ from sqlalchemy import orm
 
 from nova_edge_bus import concurrency
 from nova_edge_bus.cell import databases
+from nova_edge_bus.cell import epochs
 from nova_edge_bus.cell import fencing
 from nova_edge_bus.cell import floors
 from nova_edge_bus.cell import keyed
@@ -38,6 +39,7 @@ _REFUSAL = -1
 """The part whose row says that the entry was refused."""
 _inbox = table.inbox
 _remembered = floors.Remembered()
+_epochs = epochs.Reached()
 
 
 class Applying:
@@ -58,6 +60,7 @@ class Applying:
         "parts",
         "seq",
         "stream",
+        "was_fenced",
         "was_refused",
     )
 
@@ -72,6 +75,7 @@ class Applying:
         self.parts = 0
         self.had_effect = False
         self.was_refused = False
+        self.was_fenced = False
         self.engines: weakref.WeakSet[sqlalchemy.Engine] = weakref.WeakSet()
 
     @property
@@ -121,12 +125,22 @@ class Applying:
         """Whether the entry was settled before its outbox was put back from a copy."""
         return self.seq < _remembered.floor(connection, self.outbox, self.stream, self.epoch)
 
-    def was_settled_meanwhile(self, connection: sqlalchemy.Connection) -> bool:
-        """Whether the entry was settled elsewhere, and its rows are gone, since it came here.
+    def comes_too_late(self, connection: sqlalchemy.Connection) -> bool:
+        """Whether the entry must not have an effect any more, since it came here.
 
-        To be asked once its own row is written: whoever deletes rows raises the floor before.
+        It was settled elsewhere, and its rows are gone; or what a newer owner of its outbox has
+        written had an effect: then :attr:`was_fenced` is set. To be asked once its own row is
+        written: whoever deletes rows raises the floor before.
         """
-        return self.seq < floors.read_latest(connection, self.outbox, self.stream)
+        floor, epoch = floors.read_latest(connection, self.outbox, self.stream)
+        if epoch < self.epoch:
+            _epochs.forget(connection, self.outbox)
+        self.was_fenced |= self.seq >= floor and self.epoch < epoch
+        return self.seq < floor or self.was_fenced
+
+    def fence_older_ones(self, connection: sqlalchemy.Connection) -> None:
+        """Have older owners of the outbox have no effect from this commit on."""
+        _epochs.reach(connection, self.outbox, self.epoch)
 
 
 _current: contextvars.ContextVar[Applying | None] = contextvars.ContextVar(
@@ -241,6 +255,7 @@ def _before_commit(session: orm.Session) -> None:
 def _note(connection: sqlalchemy.Connection, applying: Applying, row: Mapping[str, Any]) -> None:
     """Write the row of this commit, or leave the commit empty where it must not be made."""
     try:
+        applying.fence_older_ones(connection)
         connection.execute(_inbox.insert(), row)
     except Exception as error:
         if not floors.is_duplicate(error):
@@ -249,8 +264,8 @@ def _note(connection: sqlalchemy.Connection, applying: Applying, row: Mapping[st
         _empty(connection)
         applying.was_refused_before(connection)
         return
-    if applying.was_settled_meanwhile(connection):
-        LOG.info("outbox=%(outbox)s seq=%(seq)s was settled elsewhere meanwhile", row)
+    if applying.comes_too_late(connection):
+        LOG.info("outbox=%(outbox)s seq=%(seq)s was settled or fenced elsewhere meanwhile", row)
         _empty(connection)
 
 

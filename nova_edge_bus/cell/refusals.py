@@ -38,8 +38,8 @@ class Refused(errors.EdgeBusError):
     """A write was refused before, and the answer was lost; it has not landed."""
 
 
-class _SettledMeanwhileError(Exception):
-    """The entry came here long ago, and others have settled it since."""
+class _TooLateError(Exception):
+    """The entry came here long ago, and others have settled it since, or its owner is fenced."""
 
 
 _REFUSED = Verdict(False)
@@ -71,7 +71,7 @@ def judge(
                     if not databases.has_tables(connection):
                         break
                     return _judge(connection, applying, save)
-            except _SettledMeanwhileError:
+            except _TooLateError:
                 return _APPLIED
             except Exception as failure:
                 # Another conductor has come to the same entry, and has just written its rows.
@@ -90,19 +90,19 @@ def _judge(
         return _APPLIED
     if conflict is not None and conflict.is_there:
         applying.note_part(connection)
-        _require_unsettled(connection, applying)
+        _require_in_time(connection, applying)
         return _APPLIED
     applying.note_refusal(connection)
-    _require_unsettled(connection, applying)
+    _require_in_time(connection, applying)
     if conflict is None:
         return _REFUSED
     conflicts.save_facts(connection, conflict)
     return Verdict(False, conflict.text(conflict.facts))
 
 
-def _require_unsettled(connection: sqlalchemy.Connection, applying: once.Applying) -> None:
-    if applying.was_settled_meanwhile(connection):
-        raise _SettledMeanwhileError
+def _require_in_time(connection: sqlalchemy.Connection, applying: once.Applying) -> None:
+    if applying.comes_too_late(connection):
+        raise _TooLateError
 
 
 def _look(

@@ -38,8 +38,12 @@ floors = sqlalchemy.Table(
 )
 """By outbox and stream, the seq below which every entry is settled and has no rows any more.
 
-A stream is known by the first half of a hash of its address, see :func:`stream_of`.
+A stream is known by the first half of a hash of its address, see :func:`stream_of`. In the row of
+:data:`EPOCHS` stands the newest epoch of the outbox that has had an effect.
 """
+
+EPOCHS = "epoch"
+"""In the place of a stream; no hash is written like that."""
 
 
 def stream_of(address: str) -> str:

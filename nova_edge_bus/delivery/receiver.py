@@ -39,6 +39,7 @@ MAX_DONE = 131_072
 """How many entries or calls of one sender may be done above the lowest that it has not settled."""
 MAX_NUMBERS = 1024
 """How many numbers one HOLDING carries."""
+OPENED_SINCE = "the outbox was opened again since"
 
 _KINDS = frozenset(messages.Kind)
 
@@ -138,10 +139,10 @@ class Receiver:
         self._drop(self._origin(item), item)
         self._refuse(item, messages.Refusal.NOT_LISTENING, "no listener takes this address")
 
-    def not_accepted(self, item: origins.Inbound, text: str) -> None:
-        """The inbox could not take a command: the sender keeps it and tries again."""
+    def not_taken(self, item: origins.Inbound, code: int, text: str) -> None:
+        """*item* is not in the inbox, or has had no effect: the sender keeps it."""
         self._drop(self._origin(item), item)
-        self._refuse(item, messages.Refusal.BUSY, text)
+        self._refuse(item, code, text)
 
     def finished(self, item: origins.Inbound, status: int, body: bytes) -> None:
         """A call or a record has been applied."""
@@ -176,7 +177,7 @@ class Receiver:
         self._now = now
         item = origins.Inbound.of(message, via, now)
         if item.kind != messages.Kind.REQUEST and self._senders.is_fenced(item):
-            self._refuse(item, messages.Refusal.FENCED, "the outbox was opened again since")
+            self._refuse(item, messages.Refusal.FENCED, OPENED_SINCE)
             return
         origin = self._origin(item)
         origin.heard_at = now
@@ -315,6 +316,7 @@ class Receiver:
         """A copy of what is here: it tells the way to answer, and what it follows now."""
         known.reply_to = copy.reply_to
         known.via = copy.via
+        known.epoch = copy.epoch
         if known.stage is origins.Stage.DONE:
             self._reply(known)
         elif known.stage is origins.Stage.PARKED:

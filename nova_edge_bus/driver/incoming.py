@@ -85,6 +85,9 @@ class RpcIncoming(base.RpcIncomingMessage):
         once.end()
         if applying is not None:
             reply, failure = self._judged(applying, reply, failure)
+            if applying.was_fenced:
+                self._client.fenced(self._item, applying.epoch)
+                return
             if failure is not None and self._may_be_applied_later(failure):
                 self._client.put_off(self._item)
                 return

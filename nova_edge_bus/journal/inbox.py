@@ -121,21 +121,22 @@ class Inbox:
         self._quota = limits
         self._counts = counts
 
-    def fence(self, origin: bytes, epoch: int) -> bool:
-        """Tell whether *epoch* is the newest seen of an origin, and remember a newer one.
+    def newest_epoch(self, origin: bytes, epoch: int) -> int:
+        """Return the newest epoch seen of an origin, and remember *epoch* when it is that.
 
-        False: the sender's journal has been opened again since; nothing of it may be accepted.
+        Of an older one nothing may be accepted: the sender's journal has been opened again since.
         """
         known = int(self._db.run(_EPOCH, {"origin": origin}).scalar() or 0)
         if epoch > known:
             self._db.run(_SET_EPOCH, {"origin": origin, "epoch": epoch})
-        return epoch >= known
+        return max(epoch, known)
 
     def accept_many(self, received: Sequence[entries.Received]) -> list[bool]:
         """Take commands over from their senders; False for each that is known already.
 
         After the commit the sender may be told so of all of them, known ones included. Whether
-        the epoch is current is for :meth:`fence` to say, before and in the same transaction.
+        the epoch is current is for :meth:`newest_epoch` to say, before that and in the same
+        transaction.
 
         :raises JournalFull: when the quota has no room for all that are new; none is taken then
         """

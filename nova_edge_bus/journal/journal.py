@@ -193,14 +193,17 @@ class Journal:
         with self.transaction():
             self._read_identity()
             table = schema.identity
+            is_new = not self.epoch
             self.epoch += 1
             self.nonce = os.urandom(8)
-            if self.epoch == 1:
+            if is_new:
                 self.outbox_id = os.urandom(8)
                 values = {"id": 1, "outbox_id": self.outbox_id, "created_at": self._clock()}
                 values |= {"epoch": self.epoch, "nonce": self.nonce}
                 self._db.run(table.insert(), values)
             else:
+                # Another copy of this file may have been opened any number of times.
+                self.epoch = max(self.epoch, outbox.least_number(self._clock()))
                 self._db.run(table.update().values(epoch=self.epoch, nonce=self.nonce))
                 self.outbox.skip_ahead()
         if not self._db.empty_wal():

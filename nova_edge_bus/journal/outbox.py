@@ -29,7 +29,10 @@ from nova_edge_bus.protocol import messages
 _DAMAGED = "its bytes in the journal no longer match their checksum"
 _REASON_ROW = 16
 NUMBERS_SINCE = 1735689600.0
-"""2025-01-01 UTC: the seqs of an opened journal begin at the milliseconds since then at least."""
+"""2025-01-01 UTC: the seqs of an opened journal begin at the milliseconds since then at least.
+
+So does its epoch.
+"""
 _STATES = {
     entries.Outcome.APPLIED: schema.State.APPLIED,
     entries.Outcome.RECORDED: schema.State.RECORDED,
@@ -46,6 +49,17 @@ def checksum(seq: int, entry: entries.NewEntry) -> int:
     """Return the checksum of what never changes in an entry; SQLite has none of its own."""
     head = f"{seq} {entry.kind} {entry.group} {entry.method}"
     return zlib.crc32(entry.body, zlib.crc32(head.encode()))
+
+
+def least_number(now: float) -> int:
+    """Return what seqs and epochs that are taken now have to reach.
+
+    It lies above those that another copy of the journal has taken before, for none of them takes
+    more than one in a millisecond on average.
+
+    :param now: wall clock, seconds
+    """
+    return int((now - NUMBERS_SINCE) * 1000)
 
 
 def _ending(name: str) -> entries.Outcome:
@@ -118,7 +132,7 @@ class Outbox:
         A journal that was put back from a copy would otherwise give its next entries the numbers
         of entries that it has forgotten, and they would be taken for those.
         """
-        least = int((self._clock() - NUMBERS_SINCE) * 1000)
+        least = least_number(self._clock())
         if self._next_seq < least:
             self._db.run(statements.SKIP, {"to": least - 1})
             self._db.run(statements.SKIP_UNUSED, {"to": least - 1})

@@ -208,6 +208,10 @@ class Client:
 
         self._runtime.call_soon(rest)
 
+    def fenced(self, item: origins.Inbound, epoch: int) -> None:
+        """*item*, a record, has no effect: its outbox was opened again since *epoch*."""
+        self._runtime.call_soon(lambda: self._bus.incoming.fenced(item, epoch))
+
     def requeue(self, item: origins.Inbound) -> None:
         """*item* has not been handled: a listener of this process gets it again."""
         self._runtime.call_soon(lambda: self._bus.incoming.receiver.restore([item]))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A receiver's surroundings: the links of a bus, the inbox, and the listeners' mailboxes."""
 
+import enum
 import functools
 import time
 from collections.abc import Callable
@@ -24,6 +25,15 @@ LOG = concurrency.NativeLogger(__name__)
 
 REPEAT_WARNING = 60.0
 """Seconds after which a warning about something that goes on is repeated."""
+
+
+class _Taken(enum.Enum):
+    """What became of a command that was to be accepted."""
+
+    FRESH = True
+    KNOWN = False
+    FENCED = "fenced"
+    """Its outbox has been opened again since."""
 
 
 class Incoming:
@@ -135,6 +145,15 @@ class Incoming:
         elif item.kind is not None:
             self.receiver.finished(item, status, body)
 
+    def fenced(self, item: origins.Inbound, epoch: int) -> None:
+        """*item* has no effect: its outbox was opened again since *epoch*; on the I/O thread.
+
+        Whoever opened it may have shipped the same entry meanwhile, and then ships it again.
+        """
+        is_over = item.epoch == epoch
+        code = messages.Refusal.FENCED if is_over else messages.Refusal.BUSY
+        self.receiver.not_taken(item, code, receiver_module.OPENED_SINCE)
+
     def _done(self, items: list[origins.Inbound]) -> None:
         for item in items:
             self._foreign.pop(item, None)
@@ -158,8 +177,8 @@ class Incoming:
             identity=item.identity,
         )
 
-        def done(fresh: bool | None, error: Exception | None) -> None:
-            if error is not None or fresh is None:
+        def done(taken: _Taken | None, error: Exception | None) -> None:
+            if error is not None or taken is None:
                 LOG.warning_once_in(
                     REPEAT_WARNING,
                     "cannot accept commands, first outbox=%s seq=%s: %s",
@@ -167,12 +186,15 @@ class Incoming:
                     item.number,
                     error,
                 )
-                self.receiver.not_accepted(item, "the inbox cannot be written")
+                busy = messages.Refusal.BUSY
+                self.receiver.not_taken(item, busy, "the inbox cannot be written")
+            elif taken is _Taken.FENCED:
+                self.fenced(item, row.epoch)
             else:
-                self.receiver.accepted(item, fresh=fresh)
+                self.receiver.accepted(item, fresh=taken is _Taken.FRESH)
 
         self._accepting.add(
-            row, lambda fresh, error: self._call_soon(functools.partial(done, fresh, error))
+            row, lambda taken, error: self._call_soon(functools.partial(done, taken, error))
         )
 
     def withdraw(self, item: origins.Inbound) -> None:
@@ -203,8 +225,17 @@ class Incoming:
         self._store.lazily(_forget, _nothing, (origin, address, floor))
 
 
-def _accept(journal: journal_module.Journal, rows: Sequence[entries.Received]) -> Sequence[bool]:
-    return journal.inbox.accept_many(rows)
+def _accept(journal: journal_module.Journal, rows: Sequence[entries.Received]) -> Sequence[_Taken]:
+    newest: dict[bytes, int] = {}
+    for row in rows:
+        newest[row.origin] = max(row.epoch, newest.get(row.origin, 0))
+    for origin, epoch in newest.items():
+        newest[origin] = journal.inbox.newest_epoch(origin, epoch)
+    current = [row for row in rows if row.epoch == newest[row.origin]]
+    fresh = iter(journal.inbox.accept_many(current))
+    return [
+        _Taken.FENCED if row.epoch < newest[row.origin] else _Taken(next(fresh)) for row in rows
+    ]
 
 
 def _mark_dispatched(journal: journal_module.Journal, keys: Sequence[tuple[bytes, int]]) -> None:

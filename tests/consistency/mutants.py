@@ -15,6 +15,7 @@ import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy import orm
 
+from nova_edge_bus.cell import epochs
 from nova_edge_bus.cell import fencing
 from nova_edge_bus.cell import once
 from nova_edge_bus.cell import table
@@ -129,7 +130,7 @@ def _epoch_ignored(database: str) -> None:
     _put(senders.Senders, "is_fenced", lambda self, item: False)
     _put(receiver.Receiver, "_raise_floor", lambda *args: None)
     _put(once.Applying, "lies_below_floor", lambda *args: False)
-    _put(once.Applying, "was_settled_meanwhile", lambda *args: False)
+    _put(once.Applying, "comes_too_late", lambda *args: False)
 
 
 @_mutant
@@ -137,6 +138,13 @@ def _epoch_alone_ignored(database: str) -> None:
     """An older owner's epoch is not looked at by anybody; the floor still is."""
     _put(entrance, "fence", lambda hello, holder: None)
     _put(senders.Senders, "is_fenced", lambda self, item: False)
+    _put(epochs.Reached, "reach", lambda *args: None)
+
+
+@_mutant
+def _epoch_forgotten(database: str) -> None:
+    """Conductors know the epochs that they have heard of themselves, and the database none."""
+    _put(epochs.Reached, "reach", lambda *args: None)
 
 
 @_mutant

@@ -128,6 +128,23 @@ def a_second_owner(world: World) -> None:
     world.await_silence_of_former()
 
 
+def a_forgotten_owner(world: World) -> None:
+    """A process goes on after a newer owner of its journal, which nobody living has heard of."""
+    world.do(HOST, _read(world), *_saves(world, 2))
+    former = world.life[HOST]
+    go_on = world.clone(HOST)
+    world.do(HOST, _read(world), *_saves(world, 1))
+    world.end_host(HOST)
+    for name in ("one", "two"):
+        world.kill_conductor(name)
+    for number in ("0", "1"):
+        world.kill_endpoint(number)
+    go_on()
+    world.wait(world.order(HOST, *_saves(world, 2), life=former), "the late words")
+    world.await_silence_of_former()
+    world.start_host(HOST)
+
+
 def a_copy_put_back(world: World) -> None:
     """A journal forgets what the centre has had of it, and its host writes on."""
     world.do(HOST, _read(world))
@@ -157,6 +174,7 @@ CASES = [
     Case("row after the transaction", conductors_die_after_a_commit, Rule.ONCE),
     Case("no row", conductors_die_after_a_commit, Rule.ONCE),
     Case("epoch ignored", a_second_owner, Rule.FENCING),
+    Case("epoch forgotten", a_forgotten_owner, Rule.FENCING),
     Case("predecessor ignored", a_cut, Rule.ORDER),
     Case("batch reordered", a_cut, Rule.MONOTONIC_WRITES),
     Case("overlay off", a_cut, Rule.READ_YOUR_WRITES),
@@ -175,6 +193,7 @@ UNTOUCHED = [
         an_evacuation,
         a_copy_put_back,
         a_deletion,
+        a_forgotten_owner,
         a_second_owner,
     )
 ]
@@ -254,7 +273,7 @@ def test_a_defect_is_told_by_its_rule(outcomes: dict[Case, Outcome], case: Case)
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "case", _params(UNTOUCHED[-3:]) + _params(UNTOUCHED[:-3] + HARMLESS, pytest.mark.soak)
+    "case", _params(UNTOUCHED[-4:]) + _params(UNTOUCHED[:-4] + HARMLESS, pytest.mark.soak)
 )
 def test_without_a_defect_nothing_is_told(outcomes: dict[Case, Outcome], case: Case) -> None:
     found = outcomes[case]

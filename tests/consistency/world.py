@@ -114,6 +114,10 @@ class World(Processes):
         self._hosts[name].kill()
         self.start_host(name)
 
+    def end_host(self, name: str) -> None:
+        """kill -9."""
+        self._hosts[name].kill()
+
     def kill_conductor(self, name: str, death: str = "") -> None:
         """kill -9, and a next life, which may end by itself at a commit."""
         self._conductors[name].kill()

@@ -75,7 +75,7 @@ class Original:
         first = seqs[0]
         with it.transaction():
             for origin in _ORIGINS:
-                assert it.inbox.fence(origin, 3)
+                assert it.inbox.newest_epoch(origin, 3) == 3
                 taken = [
                     make.received(first + n, origin=origin, body=body(), epoch=3) for n in range(3)
                 ]

@@ -248,6 +248,22 @@ def test_an_older_epoch_is_fenced(rig: rigs.ReceiverRig) -> None:
     assert len(rig.call(1, epoch=1)) == 1, "a call belongs to a process and not to an outbox"
 
 
+def test_what_is_under_way_becomes_that_of_whoever_ships_it_again(rig: rigs.ReceiverRig) -> None:
+    (item,) = rig.record(5, epoch=1)
+    rig.record(5, epoch=2)
+    assert item.epoch == 2
+
+
+def test_what_is_found_to_be_fenced_is_taken_once_more(rig: rigs.ReceiverRig) -> None:
+    (item,) = rig.record(5, epoch=1)
+    rig.record(6, after=5)
+    rig.receiver.not_taken(item, Refusal.FENCED, receiver.OPENED_SINCE)
+    assert rig.refusals() == [(5, Refusal.FENCED)]
+    (again,) = rig.record(5, epoch=2)
+    rig.finish(again)
+    assert [item.number for item in rig.dispatched] == [5, 5, 6]
+
+
 def test_what_nobody_listens_for_is_refused(rig: rigs.ReceiverRig) -> None:
     assert rig.record(1, address="v/e/other") == []
     assert rig.call(1, address="v/e/other") == []

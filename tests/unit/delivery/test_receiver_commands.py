@@ -117,7 +117,7 @@ def test_a_command_that_the_inbox_cannot_take_stays_the_senders(
     rig.holds_back = True
     rig.command(1)
     rig.command(2, after=1)
-    rig.receiver.not_accepted(rig.writes.pop(), "the disk is full")
+    rig.receiver.not_taken(rig.writes.pop(), Refusal.BUSY, "the disk is full")
     assert rig.refusals() == [(1, Refusal.BUSY)]
     assert rig.acks() == []
     rig.holds_back = False

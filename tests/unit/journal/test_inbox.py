@@ -10,6 +10,7 @@ import pytest
 from nova_edge_bus import errors
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal
+from nova_edge_bus.journal import schema
 from tests.unit.journal import make
 
 ORIGIN = b"origin-1"
@@ -149,20 +150,17 @@ def test_a_withdrawn_command_may_come_again(it: journal.Journal) -> None:
     assert make.counters(it) == {"received": 3, "withdrawn": 1}
 
 
-def test_an_older_epoch_is_fenced(path: pathlib.Path) -> None:
-    def fence(it: journal.Journal, epoch: int, origin: bytes = ORIGIN) -> bool:
+def test_the_newest_epoch_of_each_sender_is_remembered(path: pathlib.Path) -> None:
+    def newest(it: journal.Journal, epoch: int, origin: bytes = ORIGIN) -> int:
         with it.transaction():
-            return it.inbox.fence(origin, epoch)
+            return it.inbox.newest_epoch(origin, epoch)
 
     with make.opened(path) as it:
-        assert fence(it, 2)
-        assert fence(it, 2)
-        assert fence(it, 4)
-        assert not fence(it, 3)
-        assert fence(it, 1, OTHER)
+        assert [newest(it, epoch) for epoch in (2, 2, 4, 3)] == [2, 2, 4, 4]
+        assert newest(it, 1, OTHER) == 1
     with make.opened(path) as it:
-        assert not fence(it, 3)
-        assert fence(it, 4)
+        assert newest(it, 3) == 4
+        assert newest(it, schema.MAX_SEQ) == schema.MAX_SEQ
 
 
 def test_acceptance_can_be_undone(it: journal.Journal) -> None:

@@ -86,41 +86,6 @@ def test_two_journals_have_different_outbox_ids(tmp_path: pathlib.Path) -> None:
         assert a.outbox_id != b.outbox_id
 
 
-def test_an_epoch_survives_the_loss_of_the_wal(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    copy = tmp_path / "copy.db"
-    with make.opened(path) as it:
-        copy.write_bytes(path.read_bytes())
-        with make.opened(copy) as restored:
-            assert (restored.outbox_id, restored.epoch) == (it.outbox_id, it.epoch + 1)
-            assert restored.nonce != it.nonce
-
-
-@pytest.mark.parametrize("before", [0, 1], ids=["unused", "used"])
-def test_a_journal_put_back_from_a_copy_uses_no_seq_again(
-    path: pathlib.Path, tmp_path: pathlib.Path, before: int
-) -> None:
-    clock = make.Clock(1_800_000_000.0)
-    copy = tmp_path / "copy.db"
-    with make.opened(path, clock=clock) as it:
-        make.append(it, *[make.entry()] * before)
-        it.checkpoint()
-        copy.write_bytes(path.read_bytes())
-        used = set(make.append(it, *[make.entry()] * 10))
-    clock.now += 1
-    with make.opened(path, clock=clock) as it:
-        used |= set(make.append(it, *[make.entry()] * 10))
-        appended = make.counters(it)["appended"]
-    clock.now += 1
-    with make.opened(copy, clock=clock) as restored:
-        # A transaction of somebody else's makes it look the numbers up again.
-        with make.opened(copy, clock=clock) as _:
-            pass
-        again = set(make.append(restored, *[make.entry()] * 10))
-        assert make.pending(restored) == [*range(1, before + 1), *sorted(again)]
-    assert not used & again
-    assert appended == before + 20
-
-
 def test_a_path_may_hold_any_character(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "a?b#c%41 d&mode=memory.db"
     with make.opened(path) as it:
