@@ -9,11 +9,15 @@ import dataclasses
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from collections.abc import Coroutine
+from collections.abc import Hashable
 from collections.abc import Sequence
 from typing import Any
 
 Address = tuple[str, int]
+Tap = Callable[[Hashable, bool, bytes], None]
+"""Given a connection, whether it is towards the centre, and what was delivered on it."""
 
 _CHUNK = 16 * 1024
 _CHUNKS_UNDER_WAY = 64
@@ -62,6 +66,8 @@ class Relay:
     def __init__(self, upstreams: Sequence[Address]) -> None:
         """Prepare to forward to each of the upstreams; start() listens."""
         self._upstreams = list(upstreams)
+        self.tap: Tap | None = None
+        """Is told of all that is delivered, in the relay's thread."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._audible = asyncio.Event()
@@ -109,6 +115,11 @@ class Relay:
         self._up.bytes_per_second = bytes_per_second
         self._down.bytes_per_second = bytes_per_second
 
+    def reroute(self, upstreams: Sequence[Address]) -> None:
+        """Forward what is dialled from now on to these instead, and break what there is."""
+        self._upstreams[:] = upstreams
+        self.reset()
+
     def silence(self) -> None:
         """Deliver nothing any more without closing anything, as a link that drops packets.
 
@@ -128,14 +139,14 @@ class Relay:
         asyncio.run_coroutine_threadsafe(action, self._loop).result(_CONTROL_SECONDS)
 
     async def _listen(self) -> None:
-        for upstream in self._upstreams:
+        for place in range(len(self._upstreams)):
 
             async def accept(
                 reader: asyncio.StreamReader,
                 writer: asyncio.StreamWriter,
-                upstream: Address = upstream,
+                place: int = place,
             ) -> None:
-                await self._serve(reader, writer, upstream)
+                await self._serve(reader, writer, place)
 
             self._servers.append(await asyncio.start_server(accept, "127.0.0.1", 0, limit=_CHUNK))
 
@@ -167,7 +178,7 @@ class Relay:
         await asyncio.gather(*connections, return_exceptions=True)
 
     async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: Address
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: int
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -176,7 +187,9 @@ class Relay:
         far_writer: asyncio.StreamWriter | None = None
         try:
             await self._audible.wait()
-            far_reader, far_writer = await asyncio.open_connection(*upstream, limit=_CHUNK)
+            far_reader, far_writer = await asyncio.open_connection(
+                *self._upstreams[place], limit=_CHUNK
+            )
             self._writers.add(far_writer)
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(self._pump(reader, far_writer, self._up))
@@ -222,6 +235,8 @@ class Relay:
             if not chunk:
                 break
             direction.delivered += len(chunk)
+            if self.tap is not None:
+                self.tap(writer, direction is self._up, chunk)
             writer.write(chunk)
             await writer.drain()
         with contextlib.suppress(OSError):
