@@ -26,6 +26,10 @@ MAX_PACKET = 16 * 1024 * 1024
 _WRITTEN_WHOLE = messages.CODES.keys() - messages.APPENDED.keys() - {messages.Routes}
 _SMALLEST_COMPRESSED = 200
 _LEVEL = 3
+_LEVEL_SHORT = 9
+_SHORT = 16 * 1024
+"""Bytes of an unpacked packet below which a higher level is worth its time. Such are what a linked
+host says all day, a few a second; the packets of a drain are longer, and many."""
 FREE_EXPANSION = 1024 * 1024
 """Bytes that any compressed packet may expand to."""
 
@@ -48,11 +52,16 @@ class Encoding(enum.IntEnum):
 
 
 @functools.cache
-def _dictionary() -> zstandard.ZstdCompressionDict:
+def _dictionary(level: int = _LEVEL) -> zstandard.ZstdCompressionDict:
     data = importlib.resources.files(__package__).joinpath("v1.zdict").read_bytes()
     dictionary = zstandard.ZstdCompressionDict(data)
-    dictionary.precompute_compress(level=_LEVEL)
+    dictionary.precompute_compress(level=level)
     return dictionary
+
+
+def _compressor(level: int) -> zstandard.ZstdCompressor:
+    # The encoding byte names the dictionary, so its id need not stand in the frame.
+    return zstandard.ZstdCompressor(level=level, dict_data=_dictionary(level), write_dict_id=False)
 
 
 class Codec:
@@ -66,10 +75,8 @@ class Codec:
     def __init__(self, *, compress: bool = True) -> None:
         self.compress = compress
         self._packer = msgpack.Packer(unicode_errors="replace")
-        # The encoding byte names the dictionary, so its id need not stand in the frame.
-        self._compressor = zstandard.ZstdCompressor(
-            level=_LEVEL, dict_data=_dictionary(), write_dict_id=False
-        )
+        self._compressor = _compressor(_LEVEL)
+        self._compressor_short = _compressor(_LEVEL_SHORT)
         self._decompressors: dict[int, zstandard.ZstdDecompressor] = {
             Encoding.ZSTD: zstandard.ZstdDecompressor(),
             Encoding.ZSTD_DICTIONARY_1: zstandard.ZstdDecompressor(dict_data=_dictionary()),
@@ -92,7 +99,8 @@ class Codec:
                 f"packet of {len(batch)} messages has {size} bytes, at most {MAX_PACKET} are sent"
             )
         if compress and self.compress and size >= _SMALLEST_COMPRESSED:
-            packed = self._compressor.compress(plain)
+            compressor = self._compressor_short if size < _SHORT else self._compressor
+            packed = compressor.compress(plain)
             if len(packed) < size - size // 16 and size <= _largest_expansion(len(packed)):
                 return b"\x02" + packed
         return b"\x00" + plain

@@ -2,6 +2,7 @@
 """Packets survive the round trip, and nothing else gets in."""
 
 import json
+import pathlib
 from typing import Any
 
 import hypothesis
@@ -18,6 +19,7 @@ from tests.unit.protocol import strategies
 
 CODEC = codec.Codec()
 PLAIN = codec.Codec(compress=False)
+DICTIONARY = pathlib.Path(codec.__file__).with_name("v1.zdict").read_bytes()
 
 DELIVER = messages.Deliver(
     b"p" * 8, 1, None, None, 3, messages.Kind.RECORD, 7, 5, 6, "g", "v/e/t", 0, 0, b"body"
@@ -245,6 +247,17 @@ def test_the_dictionary_pays_for_a_single_heartbeat() -> None:
     packed = CODEC.encode([message])
     assert packed[0] == codec.Encoding.ZSTD_DICTIONARY_1
     assert len(packed) < len(compressed(PLAIN.encode([message]))) / 2
+
+
+def test_a_short_packet_is_compressed_harder_than_a_long_one() -> None:
+    text = " ".join(f"{number % 97} {number**2 % 89}" for number in range(20_000)).encode()
+    for length, is_harder in ((4096, True), (64 * 1024, False)):
+        message = DELIVER._replace(body=text[:length])
+        fast = zstandard.ZstdCompressor(
+            level=3, dict_data=zstandard.ZstdCompressionDict(DICTIONARY), write_dict_id=False
+        )
+        packed = len(fast.compress(PLAIN.encode([message])[1:])) + 1
+        assert (len(CODEC.encode([message])) < packed * 0.97) is is_harder
 
 
 def test_packets_are_compressed_when_that_pays() -> None:
