@@ -84,3 +84,12 @@ def chromium() -> tuple[str, str]:
         missing = FileNotFoundError("packages chromium and chromium-driver")
         _missing("Chromium", "this machine", missing)
     return browser, driver
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """The path of Prometheus' promtool."""
+    found = shutil.which("promtool")
+    if found is None:
+        _missing("promtool", "this machine", FileNotFoundError("package prometheus"))
+    return found

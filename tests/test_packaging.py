@@ -72,7 +72,7 @@ def test_wheel_holds_the_package_and_nothing_beside_it(wheel: pathlib.Path) -> N
     kinds = {".py", ".typed", ".zdict", ".html", ".css", ".js"}
     kept = [path for path in package.rglob("*") if path.suffix in kinds]
     assert shipped == {str(path.relative_to(ROOT)) for path in kept}
-    assert {"nova_edge_bus/py.typed", "nova_edge_bus/endpoint/fleet_page/fleet.js"} <= shipped
+    assert {"nova_edge_bus/py.typed", "nova_edge_bus/endpoint/fleet-page/fleet.js"} <= shipped
 
 
 def test_wheel_carries_the_licence_and_the_entry_points(wheel: pathlib.Path) -> None:

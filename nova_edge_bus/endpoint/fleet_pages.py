@@ -7,7 +7,7 @@ from nova_edge_bus.endpoint import fleet
 from nova_edge_bus.endpoint import fleet_json
 from nova_edge_bus.monitoring import pages
 
-_FOLDER = "fleet_page"
+_FOLDER = "fleet-page"
 _FILES = {
     "/fleet": ("fleet.html", pages.HTML),
     "/fleet.css": ("fleet.css", "text/css; charset=utf-8"),

@@ -24,5 +24,5 @@ def test_the_numbers_are_those_of_the_code() -> None:
     assert f"at most {fleet.TEXT} characters each" in TEXT
     assert f"at most {fleet.VERSION_TEXT} characters" in TEXT
     assert fleet.KEPT_SECONDS == 24 * 3600
-    script = (pathlib.Path(fleet.__file__).parent / "fleet_page" / "fleet.js").read_text()
+    script = (pathlib.Path(fleet.__file__).parent / "fleet-page" / "fleet.js").read_text()
     assert "REFRESH_SECONDS = 5;" in script
