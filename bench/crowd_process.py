@@ -13,14 +13,11 @@ import typing
 import zmq
 from oslo_service import backend
 
+from bench import places
 from bench import serving
 
-_DESCRIPTORS = 4
-"""Of a line: its socket, its connection, and the two ends of its monitor."""
-_SOCKETS = 3
-_TURNOVER = 2
-"""Times as much: ZeroMQ closes what a line has given up in its own time."""
-_SPARE = 256
+_SOCKETS = 6
+"""Of a link, half of them for what it has given up and ZeroMQ still closes."""
 _SERVICES = {"compute": ("nova-compute", "Compute"), "consumer": ("nova-conductor", "Consumer")}
 
 
@@ -50,9 +47,9 @@ class Process:
         service, kind = _SERVICES[role]
         known = _settings(url, service)
         lines = len(hosts) * len(known.endpoints)
-        _make_room(_TURNOVER * lines * _DESCRIPTORS + _SPARE)
+        _make_room(lines * places.LINE_DESCRIPTORS + places.OTHER_DESCRIPTORS)
         most = self._context.get(zmq.SOCKET_LIMIT)
-        self._context.set(zmq.MAX_SOCKETS, min(most, _TURNOVER * lines * _SOCKETS + _SPARE))
+        self._context.set(zmq.MAX_SOCKETS, min(most, lines * _SOCKETS + places.OTHER_DESCRIPTORS))
         members = [
             getattr(self._crowd, kind)(
                 self._context,

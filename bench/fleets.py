@@ -19,6 +19,7 @@ from bench import machine
 from bench import processes
 from bench import report
 from bench import storm
+from bench import storms
 
 _MIB = 2**20
 _QUICK = {
@@ -35,14 +36,14 @@ _NUMBERS = ("processes", "seconds", "interval", "rate", "pace", "settle", "patie
 
 
 def _arguments(arguments: list[str]) -> argparse.Namespace:
-    plan = storm.Plan()
+    plan = storms.Plan()
     parser = argparse.ArgumentParser(prog="python -m bench fleet", description=__doc__)
     add = parser.add_argument
     add("--quick", action="store_true", help="a smoke run; no figure to quote")
     add("--sessions", type=_listed, metavar="N,...", help="of each run (1000,10000,40000)")
     add("--endpoints", type=_listed, default=[1], metavar="N,...", help="of each run (1)")
     add("--encrypted", action="store_true", help="with CURVE, and a key for each compute")
-    add("--processes", type=int, help=f"that the computes are in ({plan.processes})")
+    add("--processes", type=int, help="that the computes are in (4, or as many as it takes)")
     add("--seconds", type=float, help=f"to measure each thing ({plan.seconds:g})")
     add("--interval", type=float, help=f"seconds between two reports ({plan.interval:g})")
     add("--rate", type=float, help=f"calls a second of the live peer ({plan.rate:g})")
@@ -61,25 +62,25 @@ def _listed(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def _plans(parsed: argparse.Namespace) -> list[storm.Plan]:
+def _plans(parsed: argparse.Namespace) -> list[storms.Plan]:
     given = {name: getattr(parsed, name) for name in _NUMBERS}
     chosen: dict[str, typing.Any] = dict(_QUICK) if parsed.quick else {}
     chosen.update({name: value for name, value in given.items() if value is not None})
     return [
-        storm.Plan(sessions=sessions, endpoints=count, encrypted=parsed.encrypted, **chosen)
+        storms.Plan(sessions=sessions, endpoints=count, encrypted=parsed.encrypted, **chosen)
         for count in parsed.endpoints
         for sessions in parsed.sessions
     ]
 
 
-def _name(plan: storm.Plan) -> tuple[str, ...]:
+def _name(plan: storms.Plan) -> tuple[str, ...]:
     return (f"{plan.sessions:,}", str(plan.endpoints), "yes" if plan.encrypted else "no")
 
 
 _HEADINGS = ("sessions", "endpoints", "CURVE")
 
 
-def _memory_table(outcomes: list[storm.Outcome]) -> str:
+def _memory_table(outcomes: list[storms.Outcome]) -> str:
     rows: list[tuple[str, ...]] = [
         (*_HEADINGS, "MiB empty", "linked", "steady", "returned", "KiB a session", "descriptors")
     ]
@@ -90,9 +91,19 @@ def _memory_table(outcomes: list[storm.Outcome]) -> str:
     return "\n".join(["one endpoint's memory", *report.align(rows, 0)])
 
 
-def _steady_table(outcomes: list[storm.Outcome]) -> str:
+def _steady_table(outcomes: list[storms.Outcome]) -> str:
     rows: list[tuple[str, ...]] = [
-        (*_HEADINGS, "what", "a second", "cores", "of them loop", "CPU s per 1,000", "simulators")
+        (
+            *_HEADINGS,
+            "what",
+            "a second",
+            "cores",
+            "of them loop",
+            "CPU s per 1,000",
+            "simulators",
+            "machine",
+            "waited",
+        )
     ]
     for one in outcomes:
         for what, steady in (("pings", one.pings), ("reports", one.reports)):
@@ -105,12 +116,14 @@ def _steady_table(outcomes: list[storm.Outcome]) -> str:
                     report.number(steady.loop_seconds / steady.seconds, 3),
                     report.number(steady.cpu_per_thousand, 3),
                     report.number(steady.simulators_cpu_seconds / steady.seconds, 2),
+                    report.number(steady.busy_cores, 2),
+                    report.number(steady.waited_seconds["endpoint"] / steady.seconds, 2),
                 )
             )
     return "\n".join(["one endpoint's heartbeats", *report.align(rows, 0)])
 
 
-def _storm_table(outcomes: list[storm.Outcome]) -> str:
+def _storm_table(outcomes: list[storms.Outcome]) -> str:
     rows: list[tuple[str, ...]] = [
         (*_HEADINGS, "down s", "half s", "99 % s", "all s", "all routed s", "CPU s", "simulators")
     ]
@@ -131,7 +144,7 @@ def _storm_table(outcomes: list[storm.Outcome]) -> str:
     )
 
 
-def _live_table(outcomes: list[storm.Outcome]) -> str:
+def _live_table(outcomes: list[storms.Outcome]) -> str:
     rows: list[tuple[str, ...]] = [
         (*_HEADINGS, "phase", "calls", "failed", "p50 ms", "p99 ms", "longest ms")
     ]
@@ -148,7 +161,13 @@ def _live_table(outcomes: list[storm.Outcome]) -> str:
             )
             for each in one.live
         ]
-    return "\n".join(["calls of a live peer", *report.align(rows, 0)])
+    waits = [
+        f"{' '.join(_name(one.plan))}: share of the time before the storm in which processes were "
+        + "ready and waited for a processor: "
+        + ", ".join(f"{name} {share:.2f}" for name, share in one.live_waits.items())
+        for one in outcomes
+    ]
+    return "\n".join(["calls of a live peer", *report.align(rows, 0), "", *waits])
 
 
 def _progress(text: str) -> None:
@@ -157,7 +176,7 @@ def _progress(text: str) -> None:
 
 def _run(parsed: argparse.Namespace, directory: pathlib.Path) -> int:
     about, versions = machine.describe(directory), machine.versions()
-    outcomes: list[storm.Outcome] = []
+    outcomes: list[storms.Outcome] = []
     failed = False
     for number, plan in enumerate(_plans(parsed)):
         workdir = directory / f"fleet-{number}"

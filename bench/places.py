@@ -10,6 +10,11 @@ COMPUTE_HOST = "edge-000-compute-0"
 """The server name that casts are sent to, as the API sends them to one compute."""
 SCHEDULER_HOSTS = ("scheduler-0", "scheduler-1", "scheduler-2")
 """The server names of those whom a fanout reaches."""
+LINE_DESCRIPTORS = 8
+"""Of a simulated link: its socket, its connection, the two ends of its monitor, and as many again
+that ZeroMQ closes in its own time."""
+OTHER_DESCRIPTORS = 256
+"""Of a process of simulated links beside those."""
 NO_KEYS = pathlib.Path("/nonexistent/edge-bus-keys")
 """Where keys are looked for when none are meant, and not where this machine has its own."""
 

@@ -3,115 +3,28 @@
 
 import collections.abc
 import contextlib
-import dataclasses
 import pathlib
 import time
 import typing
 
-from bench import figures
 from bench import places
 from bench import processes
 from bench import site
+from bench import storms
 from bench import usage
 
 _STANDINS = ["standin-0", "standin-1"]
 _LIVE = 2
 _LIVE_SIZE = 12 * 1024
 _JOIN_SECONDS = 120.0
-_PHASES = ("before", "storm", "after")
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How large the fleet is, and how long each thing is measured; times in seconds."""
-
-    sessions: int = 10_000
-    endpoints: int = 1
-    encrypted: bool = False
-    processes: int = 4
-    seconds: float = 20.0
-    interval: float = 10.0
-    rate: float = 20.0
-    pace: float = 1000.0
-    settle: float = 8.0
-    patience: float = 240.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Steady:
-    """What one endpoint did in a while in which nothing changed.
-
-    ``pings`` are the packets of the computes that carried no report. ``messages`` are what
-    ``cpu_per_thousand`` is for, seconds of processor time without those of pings between reports.
-    """
-
-    seconds: float
-    messages: int
-    pings: int
-    packets_in: int
-    packets_out: int
-    cpu_seconds: float
-    loop_seconds: float
-    io_seconds: float
-    cpu_per_thousand: float | None
-    simulators_cpu_seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Storm:
-    """The return of the sessions of one endpoint; seconds from its death.
-
-    ``linked`` has the shares of the sessions that were linked again, and when they were.
-    """
-
-    down_seconds: float
-    linked: dict[str, float | None]
-    all_linked_seconds: float | None
-    all_routed_seconds: float | None
-    missing: int
-    cpu_seconds: float
-    loop_seconds: float
-    io_seconds: float
-    simulators_cpu_seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Latency:
-    """Calls of the live peer in one phase; times in milliseconds from when each was due."""
-
-    phase: str
-    calls: int
-    failed: int
-    p50_ms: float | None
-    p99_ms: float | None
-    longest_ms: float | None
-
-
-@dataclasses.dataclass
-class Outcome:
-    """One fleet; ``memory_bytes`` and ``descriptors`` are those of one endpoint."""
-
-    plan: Plan
-    memory_bytes: dict[str, int]
-    descriptors: dict[str, int]
-    pings: Steady
-    reports: Steady
-    storm: Storm
-    live: list[Latency]
-    reports_sent: int
-    reports_answered: int
-    simulators_memory_bytes: int
-
-    @property
-    def bytes_per_session(self) -> float:
-        """Bytes of memory that an endpoint takes for each session, after a while of traffic."""
-        return (self.memory_bytes["steady"] - self.memory_bytes["empty"]) / self.plan.sessions
 
 
 class Fleet:
     """The parts of one run, in a directory of its own."""
 
-    def __init__(self, plan: Plan, workdir: pathlib.Path, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self, plan: storms.Plan, workdir: pathlib.Path, stack: contextlib.ExitStack
+    ) -> None:
         self._plan = plan
         self._workdir = workdir
         self._stack = stack
@@ -131,16 +44,16 @@ class Fleet:
         """Start everybody, and return when everybody is linked and knows a consumer."""
         plan = self._plan
         # All of them before the first is waited for: they take seconds to load what they need.
-        self.consumers = self._process("consumers")
-        self.simulators = [self._process(f"computes-{n}") for n in range(plan.processes)]
-        centre, centre_place = self._live("centre", places.CONDUCTOR_HOST)
+        self.consumers = self._process("stand-ins")
+        self.simulators = [self._process(f"computes-{n}") for n in range(plan.crowds())]
+        self.centre, centre_place = self._live("centre", places.CONDUCTOR_HOST)
         self.caller, caller_place = self._live("caller", places.COMPUTE_HOST)
         self._join(self.consumers, "consumer", _STANDINS, 0, 0.0)
         for number, simulator in enumerate(self.simulators):
-            hosts = self._hosts[number :: plan.processes]
+            hosts = self._hosts[number :: len(self.simulators)]
             self._join(simulator, "compute", hosts, number + 1, plan.sessions / plan.pace)
-        centre.ask("open", place=vars(centre_place))
-        centre.ask("begin", size=_LIVE_SIZE)
+        self.centre.ask("open", place=vars(centre_place))
+        self.centre.ask("begin", size=_LIVE_SIZE)
         self.caller.ask("open", place=vars(caller_place))
         wanted = plan.sessions * plan.endpoints
         site.wait_for(lambda: self.counted("routed") == wanted, plan.patience, "the first links")
@@ -198,7 +111,7 @@ class Fleet:
             usage.read(each.pid).memory_bytes for each in (*self.simulators, self.consumers)
         )
 
-    def steady(self, seconds: float, counter: str, cpu_per_ping: float = 0.0) -> Steady:
+    def steady(self, seconds: float, counter: str, cpu_per_ping: float = 0.0) -> storms.Steady:
         """Measure an endpoint for a while.
 
         :param counter: what of it to count as messages
@@ -206,6 +119,7 @@ class Fleet:
         """
         endpoint = self.endpoints[0]
         began, before, simulators = time.monotonic(), endpoint.usage(), self.simulators_cpu()
+        busy, waited = usage.busy_cores_seconds(), self.simulators_waited()
         counts, sent = endpoint.counts(), self._pings()
         time.sleep(seconds)
         later, pings = endpoint.counts(), self._pings() - sent
@@ -213,7 +127,7 @@ class Fleet:
         simulators = self.simulators_cpu() - simulators
         messages = later[counter] - counts[counter]
         cpu = after.cpu_seconds - before.cpu_seconds
-        return Steady(
+        return storms.Steady(
             seconds=took,
             messages=messages,
             pings=pings,
@@ -226,7 +140,27 @@ class Fleet:
                 1000 * (cpu - pings * cpu_per_ping) / messages if messages else None
             ),
             simulators_cpu_seconds=simulators,
+            waited_seconds={
+                "endpoint": after.waited_seconds - before.waited_seconds,
+                "simulators": self.simulators_waited() - waited,
+            },
+            busy_cores=(usage.busy_cores_seconds() - busy) / took,
         )
+
+    def waits(self) -> dict[str, float]:
+        """Seconds for which each kind of process had no processor, simulators on average."""
+        each = {"caller": self.caller.pid, "centre": self.centre.pid}
+        each["stand-ins"] = self.consumers.pid
+        return {
+            "endpoint": self.endpoints[0].usage().waited_seconds,
+            "simulators": self.simulators_waited(),
+            **{name: usage.read(pid).waited_seconds for name, pid in each.items()},
+        }
+
+    def simulators_waited(self) -> float:
+        """Seconds for which the simulators had no processor, so far and on average."""
+        waits = [usage.read(each.pid).waited_seconds for each in self.simulators]
+        return sum(waits) / len(waits)
 
     def _pings(self) -> int:
         """Packets that the computes have sent to each endpoint and that carried no report."""
@@ -234,10 +168,10 @@ class Fleet:
         packets = sum(each["packets"] - each["reported"] for each in found)
         return int(packets) // self._plan.endpoints
 
-    def storm(self) -> tuple[float, Storm]:
+    def storm(self) -> tuple[float, storms.Storm]:
         """Kill an endpoint, start it again, and wait for its sessions; also tell when it was."""
         endpoint, plan = self.endpoints[0], self._plan
-        before = self.simulators_cpu()
+        before, busy = self.simulators_cpu(), usage.busy_cores_seconds()
         died_at = time.monotonic()
         endpoint.kill()
         endpoint.start()
@@ -251,36 +185,34 @@ class Fleet:
             site.wait_for(are_back, plan.patience, "the return")
         used = endpoint.usage()
         simulators = self.simulators_cpu() - before
+        busy_cores = (usage.busy_cores_seconds() - busy) / (time.monotonic() - died_at)
         found = self.ask_all("returned", endpoint=0, since=died_at, times=True)
         linked, routed = (
             sorted(at - died_at for each in found for at in each[name])
             for name in ("linked", "routed")
         )
         shares = {
-            str(percent): share(linked, percent, plan.sessions) for percent in (1, 50, 90, 99)
+            str(percent): storms.share(linked, percent, plan.sessions)
+            for percent in (1, 50, 90, 99)
         }
-        return died_at, Storm(
+        return died_at, storms.Storm(
             down_seconds=ready_at - died_at,
             linked=shares,
-            all_linked_seconds=share(linked, 100, plan.sessions),
-            all_routed_seconds=share(routed, 100, plan.sessions),
+            all_linked_seconds=storms.share(linked, 100, plan.sessions),
+            all_routed_seconds=storms.share(routed, 100, plan.sessions),
             missing=plan.sessions - len(linked),
             cpu_seconds=used.cpu_seconds,
             loop_seconds=used.loop_seconds,
             io_seconds=used.io_seconds,
             simulators_cpu_seconds=simulators,
+            waited_seconds=used.waited_seconds,
+            busy_cores=busy_cores,
         )
 
 
-def share(times: list[float], percent: int, count: int) -> float | None:
-    """When so many percent of all had come, if they had."""
-    place = -(-count * percent // 100)
-    return times[place - 1] if place <= len(times) else None
-
-
 def run(
-    workdir: pathlib.Path, plan: Plan, progress: collections.abc.Callable[[str], None]
-) -> Outcome:
+    workdir: pathlib.Path, plan: storms.Plan, progress: collections.abc.Callable[[str], None]
+) -> storms.Outcome:
     """Measure one fleet.
 
     :param workdir: existing directory for journals, keys and logs
@@ -302,14 +234,17 @@ def run(
         steady = fleet.endpoints[0].usage()
         progress("live calls")
         fleet.caller.ask("begin", size=_LIVE_SIZE, rate=plan.rate)
+        waits, began = fleet.waits(), time.monotonic()
         time.sleep(plan.seconds)
+        took = time.monotonic() - began
+        live_waits = {name: (each - waits[name]) / took for name, each in fleet.waits().items()}
         progress("storm")
         died_at, storm = fleet.storm()
         steady_at = time.monotonic()
         time.sleep(plan.seconds)
         returned = fleet.endpoints[0].usage()
         calls = fleet.caller.ask("end", timeout=plan.patience)["calls"]
-        return Outcome(
+        return storms.Outcome(
             plan=plan,
             memory_bytes={
                 "empty": fleet.empty.memory_bytes,
@@ -321,29 +256,9 @@ def run(
             pings=pings,
             reports=reports,
             storm=storm,
-            live=latencies(calls, died_at, steady_at),
+            live=storms.latencies(calls, died_at, steady_at),
+            live_waits=live_waits,
             reports_sent=int(fleet.counted("reported")),
             reports_answered=int(fleet.counted("replied")),
             simulators_memory_bytes=fleet.memory(),
         )
-
-
-def latencies(
-    calls: list[tuple[float, float, str | None]], died_at: float, steady_at: float
-) -> list[Latency]:
-    """The calls of each phase.
-
-    One belongs to the phase in which it was due, and to the storm if that came before its answer.
-    """
-    phases: dict[str, list[tuple[float, str | None]]] = {name: [] for name in _PHASES}
-    for due, seconds, error in calls:
-        phase = _PHASES[(due + seconds >= died_at) + (due >= steady_at)]
-        phases[phase].append((seconds, error))
-    found = []
-    for name, made in phases.items():
-        times = [round(seconds * 1e9) for seconds, error in made if error is None]
-        p50, p99, longest = (
-            figures.milliseconds(figures.percentile(times, percent)) for percent in (50, 99, 100)
-        )
-        found.append(Latency(name, len(made), len(made) - len(times), p50, p99, longest))
-    return found

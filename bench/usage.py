@@ -19,6 +19,8 @@ class Usage:
     """Of one process at one moment; seconds of processor time since its start.
 
     ``loop_seconds`` are those of its first thread, ``io_seconds`` those of ZeroMQ's.
+    ``waited_seconds`` are those in which the thread that waited longest was ready to run and had
+    no processor.
     """
 
     memory_bytes: int
@@ -26,6 +28,7 @@ class Usage:
     cpu_seconds: float
     loop_seconds: float
     io_seconds: float
+    waited_seconds: float
 
 
 def read(pid: int) -> Usage:
@@ -34,9 +37,10 @@ def read(pid: int) -> Usage:
     :raises OSError: when there is none
     """
     place = pathlib.Path("/proc", str(pid))
-    loop = io = other = 0.0
+    loop = io = other = waited = 0.0
     for task in (place / "task").iterdir():
         name, seconds = _thread(task)
+        waited = max(waited, _waited(task))
         if int(task.name) == pid:
             loop += seconds
         elif _IO_THREAD.match(name):
@@ -49,7 +53,15 @@ def read(pid: int) -> Usage:
         cpu_seconds=loop + io + other,
         loop_seconds=loop,
         io_seconds=io,
+        waited_seconds=waited,
     )
+
+
+def busy_cores_seconds() -> float:
+    """How long the processors of this machine have been busy since it started, all together."""
+    fields = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
+    return (user + nice + system + irq + softirq + steal) / _TICKS
 
 
 def cpu_seconds(pid: int) -> float:
@@ -85,6 +97,14 @@ def _listening(port: int) -> collections.abc.Iterator[str]:
                 fields = line.split()
                 if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
                     yield fields[9]
+
+
+def _waited(task: pathlib.Path) -> float:
+    """Seconds; 0 where the kernel does not tell."""
+    try:
+        return int((task / "schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def _thread(task: pathlib.Path) -> tuple[str, float]:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from bench import storm
+from bench import storms
 from bench import usage
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -52,6 +52,9 @@ def test_a_quick_run_measures_everything_and_all_sessions_come_back(
         "after": 0,
     }
     assert all(each["calls"] > 0 for each in one["live"])
+    assert one["live_waits"].keys() == {"endpoint", "simulators", "caller", "centre", "stand-ins"}
+    assert all(share >= 0 for share in one["live_waits"].values())
+    assert one["pings"]["busy_cores"] > 0
 
 
 def test_a_call_under_way_when_the_endpoint_died_belongs_to_the_storm() -> None:
@@ -62,16 +65,26 @@ def test_a_call_under_way_when_the_endpoint_died_belongs_to_the_storm() -> None:
         (11.5, 2.0, "MessagingTimeout"),
         (21.0, 0.125, None),
     ]
-    before, during, after = storm.latencies(calls, died_at=10.0, steady_at=20.0)
+    before, during, after = storms.latencies(calls, died_at=10.0, steady_at=20.0)
     assert (before.calls, before.longest_ms) == (1, 500.0)
     assert (during.calls, during.failed, during.longest_ms) == (3, 1, 3000.0)
     assert (after.calls, after.p50_ms) == (1, 125.0)
 
 
+def test_there_are_as_many_processes_as_the_descriptors_of_their_links_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(storms.resource, "getrlimit", lambda _: (1024, 20_000))
+    assert storms.Plan(sessions=1000).crowds() == 4
+    assert storms.Plan(sessions=18_000).crowds() == 8
+    assert storms.Plan(sessions=10_000, endpoints=3).crowds() == 13
+    assert storms.Plan(sessions=18_000, processes=2).crowds() == 2
+
+
 def test_a_share_that_never_came_back_has_no_time() -> None:
-    assert storm.share([1.0, 2.0, 3.0], 50, 4) == 2.0
-    assert storm.share([1.0, 2.0, 3.0], 99, 4) is None
-    assert storm.share([1.0, 2.0, 3.0, 5.0], 100, 4) == 5.0
+    assert storms.share([1.0, 2.0, 3.0], 50, 4) == 2.0
+    assert storms.share([1.0, 2.0, 3.0], 99, 4) is None
+    assert storms.share([1.0, 2.0, 3.0, 5.0], 100, 4) == 5.0
 
 
 def test_the_usage_of_a_process_is_that_of_its_threads() -> None:
