@@ -41,6 +41,9 @@ def packets(
 
 def _elements(message: messages.Message) -> int:
     """How many lists its list holds."""
+    kind = type(message)
+    if kind is messages.Deliver or kind is messages.Reply:
+        return 0
     if isinstance(message, messages.Accept):
         return len(message.numbers)
     return len(message.consumers) if isinstance(message, messages.Routes) else 0

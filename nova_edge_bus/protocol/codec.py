@@ -74,7 +74,8 @@ class Codec:
 
     def __init__(self, *, compress: bool = True) -> None:
         self.compress = compress
-        self._packer = msgpack.Packer(unicode_errors="replace")
+        # Nothing is taken out of it but whole packets, which may have a megabyte.
+        self._packer = msgpack.Packer(unicode_errors="replace", autoreset=False)
         self._compressor = _compressor(_LEVEL)
         self._compressor_short = _compressor(_LEVEL_SHORT)
         self._decompressors: dict[int, zstandard.ZstdDecompressor] = {
@@ -92,18 +93,24 @@ class Codec:
 
         :raises MessageTooLarge: when the packet would exceed :data:`MAX_PACKET`
         """
-        plain: bytes = self._packer.pack([_array(message) for message in batch])
-        size = len(plain)
-        if size >= MAX_PACKET:
-            raise errors.MessageTooLarge(
-                f"packet of {len(batch)} messages has {size} bytes, at most {MAX_PACKET} are sent"
-            )
-        if compress and self.compress and size >= _SMALLEST_COMPRESSED:
-            compressor = self._compressor_short if size < _SHORT else self._compressor
-            packed = compressor.compress(plain)
-            if len(packed) < size - size // 16 and size <= _largest_expansion(len(packed)):
-                return b"\x02" + packed
-        return b"\x00" + plain
+        packer = self._packer
+        packer.reset()
+        # To msgpack too, the number of the plain encoding is one byte of that value.
+        packer.pack(int(Encoding.PLAIN))
+        packer.pack([_array(message) for message in batch])
+        with packer.getbuffer() as written:
+            size = len(written) - 1
+            if size >= MAX_PACKET:
+                raise errors.MessageTooLarge(
+                    f"packet of {len(batch)} messages has {size} bytes, "
+                    f"at most {MAX_PACKET} are sent"
+                )
+            if compress and self.compress and size >= _SMALLEST_COMPRESSED:
+                compressor = self._compressor_short if size < _SHORT else self._compressor
+                packed = compressor.compress(written[1:])
+                if len(packed) < size - size // 16 and size <= _largest_expansion(len(packed)):
+                    return b"\x02" + packed
+            return bytes(written)
 
     def decode(self, packet: bytes | memoryview) -> list[messages.Message]:
         """Take a packet apart; messages with codes unknown here are left out.

@@ -320,7 +320,7 @@ class Router:
             self.stats.delivered += 1
             sender = (peer.id, message.outbox or peer.outbox)
             stamped = (*message[:2], *sender, *message[4:-1], peer.claim)
-            self._forward(target, messages.Deliver._make(stamped))
+            self._forward(target, tuple.__new__(messages.Deliver, stamped))
 
     def _speaks_for(self, peer: _Peer, outbox: bytes | None) -> bool:
         """Tell whether it may; the session of one that may not ends."""
@@ -331,7 +331,7 @@ class Router:
         return not objection
 
     def _answer(self, peer: _Peer, message: _Answer) -> None:
-        self._pass_back(type(message)._make((*message[:-1], peer.id)))
+        self._pass_back(tuple.__new__(type(message), (*message[:-1], peer.id)))
 
     def _grant(self, peer: _Peer, message: messages.Grant) -> None:
         self._pass_back(message._replace(sender=peer.id))
@@ -377,8 +377,9 @@ class Router:
         return self.settings.has_room(target.session.backlog, pending, share)
 
     def _forward(self, target: _Peer, message: messages.Message) -> None:
-        target.session.forward(message)
-        self._count_pending(target)
+        size = target.session.forward(message)
+        target.pending += size
+        self.stats.pending_bytes += size
         self._dirty[target.key] = target
 
     def _refuse(

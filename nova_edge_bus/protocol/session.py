@@ -99,19 +99,24 @@ class Session:
         shapes.check_size(message)
         self.forward(message)
 
-    def forward(self, message: messages.Message) -> None:
-        """As :meth:`queue`, for a message that has come off the wire and so is known to fit."""
+    def forward(self, message: messages.Message) -> int:
+        """As :meth:`queue`, for a message that has come off the wire and so is known to fit.
+
+        :returns: by how many bytes the backlog has grown
+        """
         if self.closed:
-            return
+            return 0
         if type(message) in messages.CREDITED:
             size = credit.weight(message)
             self._waiting.append((size, message))
             self._waiting_bytes += size
-        elif self.state is State.UP:
+            return size
+        if self.state is State.UP:
             self._unread.wrote(credit.weight(message))
             self._control.append(message)
         else:
             self._early.append(message)
+        return 0
 
     def outgoing(self) -> list[bytes]:
         """Packets to write now; once given they count as written.

@@ -38,6 +38,8 @@ MAX_LIST_TEXT = 1024 * 1024
 MAX_LISTS = 16384
 """Lists of a packet at most, the messages themselves included."""
 
+_SIZED = (str, bytes, list)
+
 _Fields = collections.abc.Sequence[typing.Any]
 _Pick = collections.abc.Callable[[_Fields], tuple[typing.Any, ...]]
 
@@ -101,7 +103,7 @@ class Shape:
         kinds = [choice[0] for choice in choices]
         self._name = cls.__name__
         self._appended = _appended_defaults(cls)
-        self._make = cls._make
+        self._cls = cls
         self._arity = len(hints)
         self._accepted = frozenset(itertools.product(*choices))
         self._numbers = _picker([i for i, kind in enumerate(kinds) if kind is int])
@@ -146,7 +148,8 @@ class Shape:
                 raise errors.ProtocolError(f"{self._name} has an id of {len(value)} bytes")
         for position, check in self._lists:
             fields[position] = check(fields[position])
-        return self._make(fields)
+        # What the class's own _make does, without its look at the number of fields.
+        return tuple.__new__(self._cls, fields)
 
 
 @functools.cache
@@ -163,9 +166,9 @@ def written(message: messages.Message) -> _Fields:
 
 
 def _trimmed(fields: tuple[typing.Any, ...]) -> _Fields:
-    end = len(fields)
     if fields[-1]:
         return fields
+    end = len(fields)
     for default in reversed(_appended_defaults(type(fields))):
         if fields[end - 1] != default:
             break
@@ -189,20 +192,26 @@ def check_size(message: messages.Message) -> None:
 
     :raises MessageTooLarge: when a reader would refuse it
     """
-    name = type(message).__name__
-    for field, value in zip(message._fields, message, strict=True):
-        if isinstance(value, str) and len(value) > MAX_TEXT:
+    fields: _Fields = message
+    for position, value in enumerate(fields):
+        # Whatever it is, it may have so much; most fields do not have more.
+        if isinstance(value, _SIZED) and (type(value) is list or len(value) > MAX_ID):
+            _check_field(type(message).__name__, message._fields[position], value)
+
+
+def _check_field(name: str, field: str, value: typing.Any) -> None:
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        raise errors.MessageTooLarge(
+            f"{name} cannot carry a {field} of {len(value)} characters, at most {MAX_TEXT}"
+        )
+    if isinstance(value, bytes):
+        limit = MAX_BODY if field == "body" else MAX_ID
+        if len(value) > limit:
             raise errors.MessageTooLarge(
-                f"{name} cannot carry a {field} of {len(value)} characters, at most {MAX_TEXT}"
+                f"{name} cannot carry a {field} of {len(value)} bytes, at most {limit}"
             )
-        if isinstance(value, bytes):
-            limit = MAX_BODY if field == "body" else MAX_ID
-            if len(value) > limit:
-                raise errors.MessageTooLarge(
-                    f"{name} cannot carry a {field} of {len(value)} bytes, at most {limit}"
-                )
-        if isinstance(value, list):
-            _check_list_size(name, field, value)
+    if isinstance(value, list):
+        _check_list_size(name, field, value)
 
 
 def _check_list_size(name: str, field: str, values: list[typing.Any]) -> None:
