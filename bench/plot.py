@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m bench plot``: pictures of what other runs have written with ``--json``.
 
-One picture for each file, named after what is in it: comparison, drain, wan or heal.
+The pictures are named after what they show. Files of the same command are drawn together, so that
+a long measurement can be made in parts.
 """
 
 import argparse
@@ -11,213 +12,187 @@ import pathlib
 import sys
 import typing
 
-from matplotlib import axes
 from matplotlib import figure
-from matplotlib import ticker
 
-_RABBIT, _EDGE, _BEHIND, _LIMIT = "#c8623c", "#2f6fab", "#69a84f", "#8c8c8c"
-_BETTER, _WORSE = "#2f6fab", "#c8623c"
-_COLOURS = {"rabbit": _RABBIT, "edge": _EDGE, "edge, write_behind": _BEHIND}
-_NAMES = {"rabbit": "RabbitMQ", "edge": "edge bus", "edge, write_behind": "edge bus, write_behind"}
-_TITLES = {
-    "call-read": "call (read)",
-    "call-save": "call (journaled save)",
-    "cast": "cast",
-    "notification": "notification",
-}
-_INCHES = (9.0, 4.2)
-_ROW_INCHES = 0.26
+from bench import plot_buses
+from bench import plot_far
+from bench import sheets
 
-Document = dict[str, typing.Any]
+Document = sheets.Document
 
 
-def draw(document: Document, into: pathlib.Path, form: str = "svg") -> pathlib.Path:
-    """Draw what *document* holds, and return the file.
+def draw(document: Document, into: pathlib.Path, form: str = "svg") -> list[pathlib.Path]:
+    """Draw what *document* holds, and return the files.
 
     :param into: existing directory
     :param form: svg or png
-    :raises ValueError: when it is none of the documents that are known
+    :raises ValueError: when there is nothing in it that is known
     """
-    for key, paint in _KNOWN.items():
-        if key in document:
-            sheet = paint(document)
-            _sign(sheet, document)
-            path = into / f"{_FILES[key]}.{form}"
-            sheet.savefig(path, facecolor="white", dpi=120)
-            return path
-    raise ValueError(f"no document of the benchmarks; it has {', '.join(document)}")
+    drawn = []
+    for name, (key, paint) in _PICTURES.items():
+        if not document.get(key) or not _APPLIES.get(name, _always)(document):
+            continue
+        picture = paint(document)
+        sheets.sign(picture, document)
+        path = into / f"{name}.{form}"
+        picture.savefig(path, facecolor="white", dpi=120)
+        drawn.append(path)
+    if not drawn:
+        raise ValueError(f"no document of the benchmarks; it has {', '.join(document)}")
+    return drawn
 
 
-def _sign(sheet: figure.Figure, document: Document) -> None:
-    machine, versions = document["machine"], document["versions"]
-    text = (
-        f"{machine['cores']} cores of {machine['cpu']}, {machine['filesystem'].split()[0]}, "
-        f"load {machine['load_average']}; Python {versions['python']}, "
-        f"oslo.messaging {versions['oslo.messaging']}, pyzmq {versions['pyzmq']}"
-    )
-    if "rabbit" in versions:
-        text += f", {versions['rabbit']}"
-    sheet.text(0.01, 0.008, text, fontsize=6.5, color="#666666", ha="left", va="bottom")
-
-
-def _comparison(document: Document) -> figure.Figure:
-    """Median times and rates in multiples of RabbitMQ's, a row each; blue is better."""
-    ratios = document["ratios"]
-    height = 1.5 + _ROW_INCHES * len(ratios)
-    sheet = figure.Figure(figsize=(_INCHES[0], height), layout="constrained")
-    sheet.get_layout_engine().set(rect=(0, 0.3 / height, 1, 1 - 0.3 / height))
-    times, rates = sheet.subplots(1, 2, sharey=True)
-    labels = [
-        f"{_TITLES[one['kind']]}, {one['size'] / 1024:g} KiB, {one['callers']} callers"
-        for one in ratios
-    ]
-    for axis, name, title, sign in (
-        (times, "p50_ms", "time of a send, p50", -1),
-        (rates, "arrived_per_second", "messages arrived a second", 1),
-    ):
-        _diverge(axis, [one[name] for one in ratios], sign)
-        axis.set_title(f"{title}\nedge bus in multiples of RabbitMQ", fontsize=9)
-    times.set_yticks(range(len(ratios)), labels, fontsize=7.5)
-    times.invert_yaxis()
-    return sheet
-
-
-def _diverge(axis: axes.Axes, values: list[float | None], sign: int) -> None:
-    """Bars from 1 to each value on a logarithmic axis.
-
-    :param sign: 1 where more is better, -1 where less is
-    """
-    known = [value for value in values if value]
-    for row, value in enumerate(values):
-        if value:
-            colour = _BETTER if (value - 1) * sign >= 0 else _WORSE
-            axis.barh(row, value - 1, left=1, color=colour, height=0.7)
-            outwards = 1 if value >= 1 else -1
-            axis.annotate(
-                f"{value:.2g}",
-                (value, row),
-                fontsize=7,
-                va="center",
-                ha="left" if outwards > 0 else "right",
-                xytext=(3 * outwards, 0),
-                textcoords="offset points",
-            )
-    axis.axvline(1.0, color="#333333", linewidth=1)
-    axis.set_xscale("log")
-    axis.set_xlim(min([*known, 1.0]) / 1.8, max([*known, 1.0]) * 1.8)
-    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-    axis.xaxis.set_minor_locator(ticker.NullLocator())
-    axis.tick_params(labelsize=8)
-
-
-def _two(titles: tuple[str, str]) -> tuple[figure.Figure, list[axes.Axes]]:
-    sheet = figure.Figure(figsize=_INCHES, layout="constrained")
-    sheet.get_layout_engine().set(rect=(0, 0.06, 1, 0.94))
-    pair = list(sheet.subplots(1, 2))
-    for axis, title in zip(pair, titles, strict=True):
-        axis.set_title(title, fontsize=9)
-        axis.tick_params(labelsize=8)
-        axis.grid(axis="y", color="#e5e5e5", linewidth=0.6)
-        axis.set_axisbelow(True)
-    return sheet, pair
+def merged(documents: collections.abc.Sequence[Document]) -> list[Document]:
+    """One document for each command: its lists joined, the rest from the first."""
+    found: dict[str, Document] = {}
+    for document in documents:
+        kind = next((key for key, _ in _PICTURES.values() if key in document), "")
+        first = found.setdefault(kind, {})
+        for name, value in document.items():
+            if name in first and isinstance(value, list):
+                first[name] = first[name] + value
+            else:
+                first.setdefault(name, value)
+    return list(found.values())
 
 
 def _drain(document: Document) -> figure.Figure:
+    """Entries drained a second beside the least a drain can do, and what computes for them."""
     drains = document["drain"]
-    sheet, (rates, costs) = _two(("entries a second", "computing for an entry, microseconds"))
+    titles = ("entries a second", "computing for an entry, microseconds")
+    drawn, (rates, costs) = sheets.sheet(titles, 4.0)
     labels = [f"{one['entries']:,}" for one in drains]
-    places = range(len(drains))
-    for shift, key, colour, name in (
-        (-0.2, "per_second", _EDGE, "edge bus"),
-        (0.2, "limit_per_second", _LIMIT, "rows and sockets alone"),
-    ):
-        values = [one[key] for one in drains]
-        bars = rates.bar([at + shift for at in places], values, 0.38, color=colour, label=name)
-        rates.bar_label(bars, fmt="{:,.0f}", fontsize=7)
-    below = [0.0] * len(drains)
-    parts = (("drainer", "host"), ("endpoint", "endpoint"), ("receiver", "conductor"))
-    for (key, name), colour in zip(parts, (_EDGE, _LIMIT, _BEHIND), strict=True):
-        values = [one["cpu_us"][key] for one in drains]
-        costs.bar(places, values, 0.5, bottom=below, color=colour, label=name)
-        below = [low + value for low, value in zip(below, values, strict=True)]
-    for axis in (rates, costs):
-        axis.set_xticks(places, labels)
-        axis.set_xlabel(f"entries of {drains[0]['size'] / 1024:g} KiB in the journal", fontsize=8)
+    sheets.bars(
+        rates,
+        labels,
+        [
+            ("edge bus", sheets.EDGE, [one["per_second"] for one in drains]),
+            ("rows and sockets alone", sheets.LIMIT, [one["limit_per_second"] for one in drains]),
+        ],
+    )
+    rates.set_xlabel(f"entries of {drains[0]['size'] / 1024:g} KiB in the journal", fontsize=8)
+    rates.margins(y=0.25)
+    rates.legend(fontsize=7.5, loc="upper right")
+    parts = (
+        ("host", "drainer", sheets.EDGE),
+        ("endpoint", "endpoint", sheets.LIMIT),
+        ("conductor", "receiver", sheets.BEHIND),
+    )
+    series = [
+        (name, colour, [one["cpu_us"][key] for one in drains]) for name, key, colour in parts
+    ]
+    sheets.stacks(costs, labels, series)
+    costs.legend(fontsize=7.5, loc="lower right")
+    return drawn
+
+
+def _cut(document: Document) -> figure.Figure:
+    """A save answered while cut off, and the longest call of a host at a cut."""
+    local, outage = document["local"], document.get("outage", [])
+    titles = ["a save answered while cut off, ms"]
+    titles += ["longest call in a cut, s"] if outage else []
+    drawn, several = sheets.sheet(titles, 3.6)
+    labels = [f"{one['callers']} caller{'s' * (one['callers'] > 1)}" for one in local]
+    series = [
+        ("fdatasync, p50", sheets.LIMIT, [one["sync_p50_ms"] for one in local]),
+        ("save, p50", sheets.EDGE, [one["p50_ms"] for one in local]),
+        ("save, p99", sheets.BEHIND, [one["p99_ms"] for one in local]),
+    ]
+    sheets.bars(several[0], labels, series, sheets.milliseconds)
+    if outage:
+        threads = list(dict.fromkeys(each["thread"] for each in outage[0]["stalls"]))
+        series = [
+            (
+                *sheets.BUSES[one["bus"]],
+                [max(e["longest"] for e in one["stalls"] if e["thread"] == t) for t in threads],
+            )
+            for one in outage
+        ]
+        sheets.bars(several[1], threads, series, "{:.1f}")
+    for axis in several:
         axis.margins(y=0.25)
         axis.legend(fontsize=7.5)
-    return sheet
-
-
-def _wan(document: Document) -> figure.Figure:
-    lives = [one for one in document["wan"] if one["what"] != "idle"]
-    idle = [one for one in document["wan"] if one["what"] == "idle"]
-    sheet, (times, carried) = _two(("a server's whole life, seconds", "bytes on the links"))
-    buses = list(dict.fromkeys(one["bus"] for one in lives))
-    for bus in buses:
-        own = sorted((one["round_trip_ms"], one["seconds"]) for one in lives if one["bus"] == bus)
-        times.plot(*zip(*own, strict=True), "o-", color=_COLOURS[bus], label=_NAMES[bus])
-    times.set_xlabel("round trip, milliseconds", fontsize=8)
-    times.set_ylim(bottom=0)
-    times.legend(fontsize=7.5)
-    groups: list[tuple[str, dict[str, float]]] = [
-        ("one life", {bus: _mean_bytes(lives, bus) for bus in buses}),
-        ("an idle hour", {one["bus"]: _bytes(one) * 3600 / one["seconds"] for one in idle}),
-    ]
-    width = 0.8 / len(buses)
-    for number, bus in enumerate(buses):
-        values = [by_bus.get(bus, 0.0) for _, by_bus in groups]
-        at = [place + (number - (len(buses) - 1) / 2) * width for place in range(len(groups))]
-        bars = carried.bar(at, values, width * 0.95, color=_COLOURS[bus])
-        carried.bar_label(bars, [_short(value) for value in values], fontsize=7)
-    carried.set_yscale("log")
-    carried.set_xticks(range(len(groups)), [name for name, _ in groups])
-    return sheet
-
-
-def _bytes(one: dict[str, typing.Any]) -> float:
-    return float(one["up_bytes"] + one["down_bytes"])
-
-
-def _mean_bytes(lives: list[dict[str, typing.Any]], bus: str) -> float:
-    own = [_bytes(one) for one in lives if one["bus"] == bus]
-    return sum(own) / len(own)
-
-
-def _short(value: float) -> str:
-    return f"{value / 1e6:.1f} MB" if value >= 1e6 else f"{value / 1e3:.0f} kB"
+    return drawn
 
 
 def _heal(document: Document) -> figure.Figure:
+    """Reads and saves of a linked host while a fleet comes back."""
     runs = document["heal"]
-    sheet, (reads, saves) = _two(("reads of a linked host, seconds", "its saves, seconds"))
+    drawn, both = sheets.sheet(("reads of a linked host, s", "its saves, s"), 3.6)
     labels = [f"{one['backlog_at_once'] or 'all'} at once" for one in runs]
-    for axis, what in ((reads, "read"), (saves, "save")):
-        for shift, key, colour in ((-0.2, "p50_ms", _EDGE), (0.2, "p99_ms", _RABBIT)):
-            values = [_during(one, what)[key] / 1000 for one in runs]
-            at = [place + shift for place in range(len(runs))]
-            bars = axis.bar(at, values, 0.38, color=colour, label=key.partition("_")[0])
-            axis.bar_label(bars, fmt="{:.2g}", fontsize=7)
+    for axis, what in zip(both, ("read", "save"), strict=True):
+        found = [
+            next(
+                each
+                for each in one["latencies"]
+                if (each["phase"], each["what"]) == ("during", what)
+            )
+            for one in runs
+        ]
+        series = [
+            (key.partition("_")[0], colour, [each[key] / 1000 for each in found])
+            for key, colour in (("p50_ms", sheets.EDGE), ("p99_ms", sheets.RABBIT))
+        ]
+        sheets.bars(axis, labels, series, "{:.2g}")
         axis.set_yscale("log")
-        axis.set_xticks(range(len(runs)), labels, fontsize=8)
         axis.legend(fontsize=7.5)
-    return sheet
+    return drawn
 
 
-def _during(run: dict[str, typing.Any], what: str) -> dict[str, float]:
-    found: dict[str, float] = next(
-        one for one in run["latencies"] if (one["phase"], one["what"]) == ("during", what)
-    )
-    return found
+def _store(document: Document) -> figure.Figure:
+    """Messages kept and passed on a second, and what a disk is asked for them."""
+    lines = document["store"]
+    callers = list(dict.fromkeys(one["callers"] for one in lines))
+    titles = ("kept and passed on, messages a second", "until it is kept, p50, ms")
+    drawn, (rates, times) = sheets.sheet(titles, 3.8)
+    names = list(dict.fromkeys(one["what"] for one in lines))
+    colours = dict(zip(names, (sheets.EDGE, sheets.RABBIT, sheets.LIMIT), strict=False))
+    labels = [f"{count} caller{'s' * (count > 1)}" for count in callers]
+    for axis, key, form in (
+        (rates, "per_second", "{:,.0f}"),
+        (times, "p50_ms", sheets.milliseconds),
+    ):
+        series = [
+            (name, colours[name], [one[key] for one in lines if one["what"] == name])
+            for name in names
+        ]
+        sheets.bars(axis, labels, series, typing.cast(typing.Any, form))
+        axis.margins(y=0.35)
+    rates.legend(fontsize=7, loc="upper left")
+    return drawn
 
 
-_KNOWN: dict[str, collections.abc.Callable[[Document], figure.Figure]] = {
-    "ratios": _comparison,
-    "drain": _drain,
-    "wan": _wan,
-    "heal": _heal,
+_Paint = collections.abc.Callable[[Document], figure.Figure]
+_PICTURES: dict[str, tuple[str, _Paint]] = {
+    "comparison": ("ratios", plot_buses.ratios),
+    "fixed-load": ("results", plot_buses.fixed_load),
+    "costs": ("results", plot_buses.costs),
+    "drain": ("drain", _drain),
+    "cut": ("local", _cut),
+    "wan": ("wan", plot_far.distances),
+    "wan-parts": ("wan", plot_far.parts),
+    "heal": ("heal", _heal),
+    "fleet": ("fleet", plot_far.fleets),
+    "store": ("store", _store),
 }
-_FILES = {"ratios": "comparison", "drain": "drain", "wan": "wan", "heal": "heal"}
+
+
+def _always(document: Document) -> bool:
+    return True
+
+
+def _has_parts(document: Document) -> bool:
+    buses = {one["bus"] for one in document["wan"] if one.get("parts")}
+    return {"rabbit", "edge"} <= buses
+
+
+_APPLIES: dict[str, collections.abc.Callable[[Document], bool]] = {
+    "comparison": lambda document: any(not one["rate"] for one in document["ratios"]),
+    "costs": lambda document: any(not one["rate"] for one in document["results"]),
+    "fixed-load": lambda document: any(one["rate"] for one in document["results"]),
+    "wan-parts": _has_parts,
+}
+"""What a picture needs beside its list."""
 
 
 def main(arguments: list[str]) -> int:
@@ -226,14 +201,22 @@ def main(arguments: list[str]) -> int:
     :returns: 0; 2 when one cannot be read or is not of the benchmarks
     """
     parser = argparse.ArgumentParser(prog="python -m bench plot", description=__doc__)
-    parser.add_argument("files", type=pathlib.Path, nargs="+", metavar="FILE.json")
-    parser.add_argument("--into", type=pathlib.Path, default=pathlib.Path("."), metavar="DIR")
-    parser.add_argument("--form", choices=["svg", "png"], default="svg")
+    add = parser.add_argument
+    add("files", type=pathlib.Path, nargs="+", metavar="FILE.json", help="written with --json")
+    into_help = "directory for the pictures (the current one)"
+    add("--into", type=pathlib.Path, default=pathlib.Path("."), metavar="DIR", help=into_help)
+    add("--form", choices=["svg", "png"], default="svg", help="of the pictures (svg)")
     parsed = parser.parse_args(arguments)
-    for path in parsed.files:
-        try:
-            print(draw(json.loads(path.read_text()), parsed.into, parsed.form))
-        except (OSError, ValueError, KeyError) as error:
-            print(f"bench plot: {path}: {error!r}", file=sys.stderr)
-            return 2
+    documents = []
+    path: object = ""
+    try:
+        for path in parsed.files:
+            documents.append(json.loads(path.read_text()))
+        for document in merged(documents):
+            path = ", ".join(document)
+            for picture in draw(document, parsed.into, parsed.form):
+                print(picture)
+    except (OSError, ValueError, KeyError) as error:
+        print(f"bench plot: {path}: {error!r}", file=sys.stderr)
+        return 2
     return 0
