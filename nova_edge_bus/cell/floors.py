@@ -8,7 +8,8 @@ vain; and so that a database that was itself put back can say from where on it l
 That an entry is settled for its sender does not tell that this database has had it: it may have
 been put back since. So a floor rises in the answer to an audit alone, to an entry that the sender
 has seen confirmed before and of which the row is still there: whatever goes back in time loses the
-newest first. The rows of senders that ask for no audits are deleted when they are settled there.
+newest first. Senders that ask for no audits bring nothing forward, and have floors of another
+kind: these rise to what is settled there.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable
+from typing import Any
 from typing import NamedTuple
 
 import sqlalchemy
@@ -39,26 +41,39 @@ _inbox = table.inbox
 _floors = table.floors
 
 
-def read(connection: sqlalchemy.Connection, outbox: str, stream: str) -> int:
-    """Return the floor of a stream, 0 when there is none yet."""
-    query = sqlalchemy.select(_floors.c.floor).filter_by(outbox=outbox, stream=stream)
+def _latest(*, is_locking: bool) -> sqlalchemy.Select[Any]:
+    """Each row by its whole key: a search for all could lock rows of other outboxes."""
+    streams: list[Any] = [sqlalchemy.bindparam("stream"), sqlalchemy.bindparam("other")]
+    found = []
+    for stream in [*streams, table.EPOCHS]:
+        query = sqlalchemy.select(_floors.c.floor).where(
+            _floors.c.outbox == sqlalchemy.bindparam("outbox"), _floors.c.stream == stream
+        )
+        query = query.with_for_update(read=True) if is_locking else query
+        found.append(query.scalar_subquery())
+    return sqlalchemy.select(*found)
+
+
+_LATEST, _LATEST_LOCKED = _latest(is_locking=False), _latest(is_locking=True)
+
+
+def read(connection: sqlalchemy.Connection, outbox: str, *streams: str) -> int:
+    """Return the floor of a stream, 0 when there is none yet; of several the highest."""
+    query = sqlalchemy.select(sqlalchemy.func.max(_floors.c.floor)).where(
+        _floors.c.outbox == outbox, _floors.c.stream.in_(streams)
+    )
     return int(connection.execute(query).scalar() or 0)
 
 
 def read_latest(connection: sqlalchemy.Connection, outbox: str, stream: str) -> tuple[int, int]:
-    """Return the floor of a stream, and the newest epoch of its outbox that had an effect.
+    """Return the floor of a stream of either kind, and its outbox's newest epoch with an effect.
 
     Both as they are now, however old the transaction's snapshot is; 0 for what there is not.
     """
-    found = []
-    for name in (stream, table.EPOCHS):
-        query = sqlalchemy.select(_floors.c.floor).filter_by(outbox=outbox, stream=name)
-        if connection.dialect.name in LOCKING:
-            query = query.with_for_update(read=True)
-        # Each by its whole key: a search for both could lock rows of other outboxes.
-        found.append(query.scalar_subquery())
-    floor, epoch = connection.execute(sqlalchemy.select(*found)).one()
-    return int(floor or 0), int(epoch or 0)
+    query = _LATEST_LOCKED if connection.dialect.name in LOCKING else _LATEST
+    names = {"outbox": outbox, "stream": stream, "other": table.unaudited(stream)}
+    audited, other, epoch = connection.execute(query, names).one()
+    return max(int(audited or 0), int(other or 0)), int(epoch or 0)
 
 
 class Remembered:
@@ -82,7 +97,7 @@ class Remembered:
             known = self._known.setdefault(connection.engine, {})
             found = known.get((outbox, stream))
         if found is None or found[0] != epoch:
-            found = (epoch, read(connection, outbox, stream))
+            found = (epoch, read(connection, outbox, stream, table.unaudited(stream)))
             with self._lock:
                 known[(outbox, stream)] = found
         return found[1]
@@ -98,13 +113,14 @@ class Folding:
     def fold(
         self, engines: Iterable[sqlalchemy.Engine], outbox: str, stream: str, settled: int
     ) -> None:
-        """Delete what lies below *settled* now and then; failing to is no harm.
+        """Raise a floor to *settled* and delete what lies below, now and then; failing is no harm.
 
         The rows are deleted by their keys: a range would be locked with the gap above it, into
         which another conductor may be inserting.
         """
         with self._lock:
-            if settled - self._folded.get((outbox, stream), 0) < FOLD_EVERY:
+            before = self._folded.get((outbox, stream), 0)
+            if settled - before < FOLD_EVERY:
                 return
             self._folded[(outbox, stream)] = settled
         for engine in list(engines):
@@ -115,9 +131,34 @@ class Folding:
                     if read(connection, outbox, stream):
                         self._folded[(outbox, stream)] = float("inf")
                         return
-                    _delete_below(connection, outbox, settled)
+                    if _raise_unaudited(connection, outbox, stream, settled):
+                        _delete_below(connection, outbox, _lowest_unaudited(connection, outbox))
+                    else:
+                        self._folded[(outbox, stream)] = before
             except Exception as error:
                 LOG.warning_once_in(REPEAT_WARNING, "cannot fold the inbox table: %s", error)
+
+
+def _raise_unaudited(
+    connection: sqlalchemy.Connection, outbox: str, stream: str, settled: int
+) -> bool:
+    """Raise the floor of a stream that is not audited; False when that would have to wait."""
+    name = table.unaudited(stream)
+    if not read(connection, outbox, name):
+        _write(connection, _floors.insert(), outbox, name, settled)
+    elif _lock(connection, outbox, name):
+        _write(connection, _raised(outbox, name, settled), outbox, name, settled)
+    else:
+        return False
+    return True
+
+
+def _lowest_unaudited(connection: sqlalchemy.Connection, outbox: str) -> int:
+    """Below this each stream of the outbox is settled; a row does not tell of which it is."""
+    query = sqlalchemy.select(sqlalchemy.func.min(_floors.c.floor)).where(
+        _floors.c.outbox == outbox, _floors.c.stream.startswith(table.UNAUDITED)
+    )
+    return int(connection.execute(query).scalar() or 0)
 
 
 class Claim(NamedTuple):

@@ -26,10 +26,10 @@ from sqlalchemy import orm
 
 from nova_edge_bus import concurrency
 from nova_edge_bus.cell import databases
-from nova_edge_bus.cell import epochs
 from nova_edge_bus.cell import fencing
 from nova_edge_bus.cell import floors
 from nova_edge_bus.cell import keyed
+from nova_edge_bus.cell import reached
 from nova_edge_bus.cell import table
 
 LOG = concurrency.NativeLogger(__name__)
@@ -39,7 +39,7 @@ _REFUSAL = -1
 """The part whose row says that the entry was refused."""
 _inbox = table.inbox
 _remembered = floors.Remembered()
-_epochs = epochs.Reached()
+_reached = reached.Reached()
 
 
 class Applying:
@@ -134,13 +134,14 @@ class Applying:
         """
         floor, epoch = floors.read_latest(connection, self.outbox, self.stream)
         if epoch < self.epoch:
-            _epochs.forget(connection, self.outbox)
+            _reached.forget(connection, self.outbox)
         self.was_fenced |= self.seq >= floor and self.epoch < epoch
         return self.seq < floor or self.was_fenced
 
-    def fence_older_ones(self, connection: sqlalchemy.Connection) -> None:
-        """Have older owners of the outbox have no effect from this commit on."""
-        _epochs.reach(connection, self.outbox, self.epoch)
+    def announce(self, connection: sqlalchemy.Connection) -> None:
+        """Write down, once, what others have to know from the first effect on."""
+        _reached.reach(connection, self.outbox, table.EPOCHS, self.epoch)
+        _reached.reach(connection, self.outbox, table.unaudited(self.stream), 1)
 
 
 _current: contextvars.ContextVar[Applying | None] = contextvars.ContextVar(
@@ -255,7 +256,7 @@ def _before_commit(session: orm.Session) -> None:
 def _note(connection: sqlalchemy.Connection, applying: Applying, row: Mapping[str, Any]) -> None:
     """Write the row of this commit, or leave the commit empty where it must not be made."""
     try:
-        applying.fence_older_ones(connection)
+        applying.announce(connection)
         connection.execute(_inbox.insert(), row)
     except Exception as error:
         if not floors.is_duplicate(error):

@@ -38,9 +38,13 @@ floors = sqlalchemy.Table(
 )
 """By outbox and stream, the seq below which every entry is settled and has no rows any more.
 
-A stream is known by the first half of a hash of its address, see :func:`stream_of`. In the row of
-:data:`EPOCHS` stands the newest epoch of the outbox that has had an effect.
+A stream is known by the first half of a hash of its address, see :func:`stream_of`. There is a row
+of it from the first audit on, and one of :func:`unaudited`, for senders that ask for no audits.
+In the row of :data:`EPOCHS` stands the newest epoch of the outbox that has had an effect.
 """
+
+UNAUDITED = "-"
+"""What these names begin with, and no hash does."""
 
 EPOCHS = "epoch"
 """In the place of a stream; no hash is written like that."""
@@ -49,3 +53,8 @@ EPOCHS = "epoch"
 def stream_of(address: str) -> str:
     """Return what the tables know a stream by."""
     return hashlib.sha256(address.encode()).hexdigest()[:16]
+
+
+def unaudited(stream: str) -> str:
+    """Return what the floor of a stream stands under that was raised without an audit."""
+    return UNAUDITED + stream[1:]

@@ -15,9 +15,9 @@ import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy import orm
 
-from nova_edge_bus.cell import epochs
 from nova_edge_bus.cell import fencing
 from nova_edge_bus.cell import once
+from nova_edge_bus.cell import reached
 from nova_edge_bus.cell import table
 from nova_edge_bus.delivery import origins
 from nova_edge_bus.delivery import receiver
@@ -138,13 +138,13 @@ def _epoch_alone_ignored(database: str) -> None:
     """An older owner's epoch is not looked at by anybody; the floor still is."""
     _put(entrance, "fence", lambda hello, holder: None)
     _put(senders.Senders, "is_fenced", lambda self, item: False)
-    _put(epochs.Reached, "reach", lambda *args: None)
+    _put(reached.Reached, "reach", lambda *args: None)
 
 
 @_mutant
 def _epoch_forgotten(database: str) -> None:
     """Conductors know the epochs that they have heard of themselves, and the database none."""
-    _put(epochs.Reached, "reach", lambda *args: None)
+    _put(reached.Reached, "reach", lambda *args: None)
 
 
 @_mutant

@@ -17,8 +17,8 @@ from nova import objects
 from sqlalchemy import event
 from sqlalchemy import orm
 
-from nova_edge_bus.cell import epochs
 from nova_edge_bus.cell import once
+from nova_edge_bus.cell import reached
 from nova_edge_bus.cell import refusals
 from nova_edge_bus.cell import table
 from tests.unit.cell import applying
@@ -39,7 +39,7 @@ def fresh_conductor(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """A conductor that has heard of nobody; called, it is started again."""
 
     def start() -> None:
-        monkeypatch.setattr(once, "_epochs", epochs.Reached())
+        monkeypatch.setattr(once, "_reached", reached.Reached())
 
     start()
     return start
@@ -199,7 +199,7 @@ def test_many_conductors_hear_of_a_newer_owner_at_once(
 ) -> None:
     if centre.url.startswith("sqlite"):
         pytest.skip("SQLite has one writer at a time")
-    monkeypatch.setattr(epochs.Reached, "reach", forgetful(epochs.Reached.reach))
+    monkeypatch.setattr(reached.Reached, "reach", forgetful(reached.Reached.reach))
     saves = [save(centre, rows.instance(centre, host=HOST).uuid, power_state=4) for _ in range(6)]
     for epoch in range(1, 11):
         for each in saves:
@@ -214,4 +214,4 @@ def test_many_conductors_hear_of_a_newer_owner_at_once(
 
 def forgetful(reach: Callable[..., None]) -> Callable[..., None]:
     """As if each entry came to a conductor that had not heard of its outbox."""
-    return lambda self, *arguments: reach(epochs.Reached(), *arguments)
+    return lambda self, *arguments: reach(reached.Reached(), *arguments)
