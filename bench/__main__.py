@@ -3,8 +3,9 @@
 
 ``python -m bench cut`` measures what a cut costs instead, ``python -m bench drain`` how fast a
 journal drains, ``python -m bench fleet`` what thousands of sessions cost an endpoint, ``python -m
-bench heal`` what the return of a whole fleet does to those that are linked, and ``python -m bench
-wan`` what distance costs; see their ``--help``.
+bench heal`` what the return of a whole fleet does to those that are linked, ``python -m bench
+store`` what keeping messages and passing them on costs elsewhere, and ``python -m bench wan`` what
+distance costs; ``python -m bench plot`` draws what they have written. See their ``--help``.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from bench import machine
 from bench import plot
 from bench import processes
 from bench import report
+from bench import store
 from bench import wan
 
 _KINDS = {
@@ -187,6 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
         "fleet": fleets.main,
         "heal": heal.main,
         "plot": plot.main,
+        "store": store.main,
         "wan": wan.main,
     }
     if given and given[0] in others:

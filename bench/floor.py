@@ -207,6 +207,49 @@ def drain(directory: pathlib.Path, logs: pathlib.Path, size: int, entries: int) 
         return entries / (time.monotonic() - began)
 
 
+def store(
+    directory: pathlib.Path, logs: pathlib.Path, size: int, callers: int, seconds: float
+) -> tuple[list[int], float]:
+    """What keeping messages and passing them on takes at least: ns of each commit, and a rate.
+
+    The rows of all *callers* are committed together, then sent through a ROUTER to a process that
+    sends them back, and deleted, with one synced commit for many.
+
+    :param directory: where the rows are, on the disk to measure
+    """
+    path = directory / "store.db"
+    connections = contextlib.closing(sqlite3.connect(path, isolation_level=None))
+    with contextlib.ExitStack() as stack, connections as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("CREATE TABLE entry (seq INTEGER PRIMARY KEY, body BLOB)")
+        client = Echo(stack, logs, size)
+        bodies_ = [os.urandom(size) for _ in range(callers)]
+        times: list[int] = []
+        settled = deleted = 0
+        began = time.monotonic()
+
+        def batches() -> collections.abc.Iterator[list[bytes]]:
+            while time.monotonic() < began + seconds:
+                before = time.perf_counter_ns()
+                connection.execute("BEGIN IMMEDIATE")
+                rows = ((body,) for body in bodies_)
+                connection.executemany("INSERT INTO entry (body) VALUES (?)", rows)
+                connection.execute("COMMIT")
+                times.append(time.perf_counter_ns() - before)
+                yield bodies_
+
+        def delete(count: int) -> None:
+            nonlocal settled, deleted
+            settled += count
+            if settled - deleted >= _BATCH:
+                connection.execute("DELETE FROM entry WHERE seq <= ?", (settled,))
+                deleted = settled
+
+        client.pass_on(batches(), delete)
+        return times, settled / (time.monotonic() - began)
+
+
 def _floor(what: str, times: list[int], rate: float | None = None) -> Floor:
     return Floor(
         what=what,

@@ -120,7 +120,14 @@ def fleet() -> dict[str, typing.Any]:
     return about(fleet=[run(1000, 1, False), run(10_000, 1, True), run(10_000, 3, False)])
 
 
+def store() -> dict[str, typing.Any]:
+    whats = ("edge bus, synced on both sides", "NATS JetStream, not synced", "SQLite and ZeroMQ")
+    same = {"p50_ms": 1.0, "per_second": 4000.0}
+    return about(store=[{"what": w, "callers": n, **same} for n in (1, 16, 64) for w in whats])
+
+
 MADE = {
+    "store": (store, {"store"}),
     "comparison": (comparison, {"comparison", "costs", "fixed-load"}),
     "drain": (drain, {"drain"}),
     "cut": (cut, {"cut"}),
