@@ -154,6 +154,9 @@ class CrowdLoop:
     def _turn(self, line: crowd.Line, now: float) -> None:
         """What the driver's loop does for a link in a turn, until nothing more has come."""
         link = line.link
+        # A loop that is late must not take for silence what it has not read yet.
+        for socket in list(line.watched):
+            self._read(line, socket, now)
         while True:
             link.tick(now)
             self._note_change(line, now)

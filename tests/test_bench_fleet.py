@@ -6,9 +6,14 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
+import typing
 
 import pytest
+import zmq
 
+from bench import crowd
+from bench import crowd_loop
 from bench import storms
 from bench import usage
 
@@ -69,6 +74,51 @@ def test_a_call_under_way_when_the_endpoint_died_belongs_to_the_storm() -> None:
     assert (before.calls, before.longest_ms) == (1, 500.0)
     assert (during.calls, during.failed, during.longest_ms) == (3, 1, 3000.0)
     assert (after.calls, after.p50_ms) == (1, 125.0)
+
+
+class Link:
+    """A link that notes what is done to it."""
+
+    is_up = False
+    bytes_out = 0
+
+    def __init__(self, socket: "zmq.Socket[bytes]") -> None:
+        self.done: list[str] = []
+        self._socket = socket
+
+    def sockets(self) -> list["zmq.Socket[bytes]"]:
+        return [self._socket]
+
+    def read(self, socket: "zmq.Socket[bytes]", now: float) -> list[object]:
+        self.done.append("read")
+        socket.recv()
+        return []
+
+    def tick(self, now: float) -> None:
+        self.done.append("tick")
+
+    def flush(self) -> None:
+        pass
+
+    def next_deadline(self) -> None:
+        return None
+
+
+def test_a_late_simulator_takes_what_came_before_it_looks_at_the_time() -> None:
+    with (
+        zmq.Context() as context,
+        context.socket(zmq.PAIR) as near,
+        context.socket(zmq.PAIR) as far,
+    ):
+        near.bind("inproc://late")
+        far.connect("inproc://late")
+        far.send(b"has come long ago")
+        link = Link(near)
+        line = crowd.Line(typing.cast(typing.Any, None), typing.cast(typing.Any, link))
+        line.watched[near] = 0
+        assert near.poll(10_000)
+        crowd_loop.CrowdLoop()._turn(line, time.monotonic())
+    assert link.done == ["read", "tick"]
 
 
 def test_there_are_as_many_processes_as_the_descriptors_of_their_links_take(
