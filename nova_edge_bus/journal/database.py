@@ -20,11 +20,16 @@ from sqlalchemy import exc
 from sqlalchemy import pool
 from sqlalchemy.dialects.sqlite import pysqlite
 
+from nova_edge_bus import concurrency
 from nova_edge_bus import errors
+
+LOG = concurrency.NativeLogger(__name__)
 
 PAGE_SIZE = 4096
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process, an operator's tool, to end its transaction."""
+MAKE_ROOM_SECONDS = 1.0
+"""The least time between attempts to empty the WAL on a file system without room."""
 
 _MEBIBYTE = 1 << 20
 _FILES = ("", "-wal", "-shm")
@@ -72,7 +77,10 @@ def translate(error: Exception, path: str) -> errors.JournalError:
     code = getattr(cause, "sqlite_errorcode", None)
     match code & 0xFF if isinstance(code, int) else None:
         case sqlite3.SQLITE_FULL:
-            return errors.JournalFull(_no_room(path))
+            return errors.JournalFull(
+                f"cannot write to journal {path}: {grown(path)}; "
+                "make room there or raise [edge_bus] journal_max_bytes"
+            )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return errors.JournalCorrupt(_corrupt(path, str(cause)))
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
@@ -90,13 +98,16 @@ def _corrupt(path: str, finding: str) -> str:
     )
 
 
-def _no_room(path: str) -> str:
+def grown(path: str) -> str:
+    """Say, within an error, how large the journal at *path* is and what its file system has."""
+    size, free = mebibytes(files_size(path)), mebibytes(free_bytes(path))
+    return f"it has grown to {size} and the file system has {free} left"
+
+
+def free_bytes(path: str) -> int:
+    """Return the bytes that the file system of the journal at *path* has left for it."""
     space = os.statvfs(os.path.dirname(path) or ".")
-    return (
-        f"cannot write to journal {path}: it has grown to {mebibytes(files_size(path))} and "
-        f"the file system has {mebibytes(space.f_bavail * space.f_frsize)} left; "
-        "make room there or raise [edge_bus] journal_max_bytes"
-    )
+    return space.f_bavail * space.f_frsize
 
 
 def files_size(path: str) -> int:
@@ -146,6 +157,8 @@ class Database:
         self._pid = os.getpid()
         self._seen_version: int | None = None
         self._is_wal_in_doubt = False
+        self._is_full = False
+        self._make_room_at = 0.0
         with self.translated():
             self._engine = sqlalchemy.create_engine(
                 "sqlite://",
@@ -179,7 +192,9 @@ class Database:
         try:
             yield
         except (exc.DBAPIError, sqlite3.Error) as error:
-            raise translate(error, self.path) from error
+            meant = translate(error, self.path)
+            self._is_full |= isinstance(meant, errors.JournalFull)
+            raise meant from error
 
     @property
     def inherited(self) -> bool:
@@ -253,6 +268,8 @@ class Database:
         self._check_process()
         if self._is_wal_in_doubt:
             self._is_wal_in_doubt = not self.empty_wal()
+        if self._is_full and concurrency.monotonic() >= self._make_room_at:
+            self._make_room()
         self._driver.execute("BEGIN" if self.read_only else "BEGIN IMMEDIATE")
         try:
             version = int(self.pragma("data_version"))
@@ -262,6 +279,18 @@ class Database:
         changed = version != self._seen_version
         self._seen_version = version
         return changed
+
+    def _make_room(self) -> None:
+        """Have the WAL begin anew after a write for which there was no room.
+
+        What is in it may well fit into the pages that the database has; only commits that
+        succeed would look after that.
+        """
+        self._make_room_at = concurrency.monotonic() + MAKE_ROOM_SECONDS
+        try:
+            self._is_full = not self.empty_wal()
+        except sqlite3.Error as error:
+            LOG.debug("the WAL of journal %s cannot be emptied: %s", self.path, error)
 
     def commit(self) -> None:
         """Commit; when that fails nothing of the transaction remains.

@@ -230,6 +230,8 @@ class Journal:
         """
         with self._db.translated():
             self._current = not self._db.begin() and self._current
+            if not self._db.read_only:
+                self._quota.fit()
             if not self._current:
                 try:
                     self.outbox.reload()

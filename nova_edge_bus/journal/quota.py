@@ -9,6 +9,9 @@
 Commands that are received, and the reasons of outcomes, may take half of the reserve. The rest is
 for what settling itself needs, which is little, for it happens in place.
 Live pages are counted, not the file's size: freed pages are used again first.
+
+A file system that has less room than that is split in the same way, for the same reason: a
+checkpoint that found no room to write to would keep the WAL from ever being used again.
 """
 
 from nova_edge_bus import errors
@@ -23,6 +26,10 @@ _COMMIT_PAGES = 4
 _LOOKS = 32
 """How often at least, per quota's worth of appends, the file is looked at."""
 _FRAME_HEADER = 24
+_DISK_MARGIN = 128 * 1024
+"""Bytes of a file system that are left for its own books and the file of shared memory."""
+_DISK_STEPS = 32
+"""By what part of itself the room on a file system changes until it is split anew."""
 _OVERFLOW_BYTES = database.PAGE_SIZE - 4
 _ROW_BYTES = 160
 """What a row's numbers, record header, cell pointers and index entries take at most."""
@@ -40,20 +47,39 @@ class Quota:
             raise ValueError(f"a journal needs at least {MIN_BYTES} bytes, not {max_bytes}")
         self._db = db
         self.max_bytes = max_bytes
+        self._credit = 0
+        self._wal_written = 0
+        self._split(max_bytes)
+
+    def _split(self, most: int) -> None:
+        """Divide so many bytes, which are the quota or what the file system has."""
+        self._most = most
         page = database.PAGE_SIZE
-        self.wal_pages = min(max(max_bytes // 16 // page, 16), _WAL_PAGES)
+        self.wal_pages = min(max(most // 16 // page, 16), _WAL_PAGES)
         # Checkpoints are due at one times wal_pages by estimate, SQLite's own come at twice, and
         # as that happens after a commit, its pages are in the file as well.
         self.wal_bytes = 3 * self.wal_pages * (page + _FRAME_HEADER)
-        self.ceiling = max_bytes - self.wal_bytes
-        reserve = max(max_bytes // 16, _RESERVE_PAGES * page)
+        self.ceiling = most - self.wal_bytes
+        reserve = max(most // 16, _RESERVE_PAGES * page)
         self.append_limit = self.ceiling - reserve
         self.inbox_limit = self.ceiling - reserve // 2
-        self.notification_limit = max_bytes // 4
+        self.notification_limit = most // 4
         self.reason_limit = self.ceiling - reserve // 2
         self.retained_limit = self.append_limit // 2
         self._credit = 0
-        self._wal_written = 0
+
+    def fit(self) -> None:
+        """Look whether the file system has as much room as the quota; to be called often.
+
+        What others write there is not known before, and can take the room away all the same.
+        """
+        path = self._db.path
+        there = database.files_size(path) + database.free_bytes(path) - _DISK_MARGIN
+        most = min(self.max_bytes, max(there, MIN_BYTES))
+        is_like_before = abs(most - self._most) <= self._most // _DISK_STEPS
+        if most != self._most and (most == self.max_bytes or not is_like_before):
+            self._split(most)
+            self.apply()
 
     def apply(self) -> None:
         """Set SQLite's own limits, the last line if an estimate here should prove too low."""
@@ -85,7 +111,7 @@ class Quota:
             return self._credit
         taken = self.live() + cost
         # Not all that adds pages passes here, so the credit of one look is bounded.
-        self._credit = max(0, min(self.append_limit - taken, self.max_bytes // _LOOKS))
+        self._credit = max(0, min(self.append_limit - taken, self._most // _LOOKS))
         return limit - taken
 
     def committed(self) -> None:
@@ -106,7 +132,13 @@ class Quota:
         return database.file_size(self._db.path + "-wal")
 
     def full(self, action: str, size: int) -> errors.JournalFull:
-        """Return the error for *size* bytes that the quota has no room for."""
+        """Return the error for *size* bytes that the quota, or the disk, has no room for."""
+        if self._most < self.max_bytes:
+            path = self._db.path
+            return errors.JournalFull(
+                f"cannot {action} {size} bytes to journal {path}: {database.grown(path)}, "
+                "held back to settle what is in it; make room there"
+            )
         live = database.mebibytes(self.live())
         back = database.mebibytes(self.max_bytes - self.append_limit)
         return errors.JournalFull(
