@@ -92,7 +92,10 @@ class Holdings:
 
     def _count(self, item: origins.Inbound, size: int) -> None:
         self._sizes[item] = size
-        self._holders.setdefault(item.identity, _Holder()).size += size
+        holder = self._holders.get(item.identity)
+        if holder is None:
+            holder = self._holders[item.identity] = _Holder()
+        holder.size += size
         self._total += size
 
 

@@ -19,6 +19,9 @@ class _Listener(typing.NamedTuple):
     fanouts: frozenset[str]
     pool: str
 
+    def takes(self, address: str, pool: str) -> bool:
+        return self.pool == pool and address in self.addresses
+
 
 class Listeners:
     """Listeners by their numbers."""
@@ -40,21 +43,18 @@ class Listeners:
     def taker(self, item: origins.Inbound) -> int | None:
         """The listener that the sender chose, or else any other of this address and pool."""
         address, pool = streams.split_key(item.address)
-        for number in (item.listener, *self._listeners):
-            listener = self._listeners.get(number)
-            if listener is None or listener.pool != (pool or ""):
-                continue
-            if address in listener.addresses:
+        chosen = self._listeners.get(item.listener)
+        if chosen is not None and chosen.takes(address, pool or ""):
+            return item.listener
+        for number, listener in self._listeners.items():
+            if listener.takes(address, pool or ""):
                 return number
         return None
 
     def takes(self, key: str) -> bool:
         """Whether anybody takes what is sent under this stream key."""
         address, pool = streams.split_key(key)
-        return any(
-            address in listener.addresses and listener.pool == (pool or "")
-            for listener in self._listeners.values()
-        )
+        return any(each.takes(address, pool or "") for each in self._listeners.values())
 
     def takers(self, message: messages.Fanout) -> Iterator[int]:
         """The listeners that take a fanout; nobody takes the second copy of one."""

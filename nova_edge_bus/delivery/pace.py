@@ -8,6 +8,8 @@ thousands are on their way, and works off many of them before a call would notic
 
 LOOK_SECONDS = 0.1
 """Seconds over which what has been done is counted."""
+GROWING_SECONDS = 0.02
+"""The same while it turns out to be more than twice as fast as was known."""
 AHEAD_SECONDS = 2.0
 """For how many seconds of work there is room here and on the way."""
 AHEAD_OF_SLOT = 8
@@ -41,8 +43,14 @@ class Pace:
         if self._since is None:
             self._since = now
         elapsed = now - self._since
-        if elapsed >= LOOK_SECONDS:
-            self._rate = max(self._count / elapsed, self._rate / 2)
+        if elapsed < GROWING_SECONDS:
+            return
+        rate = self._count / elapsed
+        # A few that end together say nothing; the first that were let come, as soon as they are
+        # done, say that there was too little to do.
+        is_growing = self._count >= self._slots * AHEAD_OF_SLOT and rate > 2 * self._rate
+        if is_growing or elapsed >= LOOK_SECONDS:
+            self._rate = max(rate, self._rate / 2)
             self._count, self._since = 0, now
 
     @property
