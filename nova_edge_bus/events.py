@@ -9,6 +9,10 @@ ENDPOINT_LISTENING = "endpoint-listening address=%s: peers may dial it"
 SESSION_UP = "session-up host=%s service=%s peer=%s outbox=%s epoch=%s: a peer is linked"
 SESSION_CLOSED = "session-closed host=%s service=%s peer=%s outbox=%s epoch=%s: %s"
 NOT_ADMITTED = "not-admitted address=%s: refused %s at %s: %s"
+SLOW_READER = (
+    "slow-reader host=%s service=%s peer=%s: too much waits for it, and what comes for it is "
+    "refused or left out until it reads"
+)
 KEY_WITHDRAWN = "key-withdrawn key=%s address=%s: its session is ended: %s"
 
 LINK_UP = "link-up endpoint=%s: linked to endpoint"

@@ -13,6 +13,7 @@ from nova_edge_bus import events
 from nova_edge_bus.endpoint import door
 from nova_edge_bus.endpoint import fleet
 from nova_edge_bus.endpoint import listening
+from nova_edge_bus.endpoint import refusals
 from nova_edge_bus.keys import credentials
 from nova_edge_bus.keys import files
 from nova_edge_bus.protocol import codec
@@ -72,6 +73,7 @@ class EndpointServer:
         self._loop = loop
         self._listen = list(listen)
         self._socket: zmq.Socket[bytes] | None = None
+        self._slow = refusals.Refusals()
         settings = settings or limits.Settings()
         if pair is not None:
             settings = settings.with_keys()
@@ -84,6 +86,7 @@ class EndpointServer:
             on_refused=self._log_refused,
             on_report=self.fleet.reported,
             on_fenced=self.fleet.fenced,
+            on_slow=self._log_slow,
         )
 
     @property
@@ -215,6 +218,9 @@ class EndpointServer:
     def _log_refused(self, visitor: identity.Visitor, why: str) -> None:
         if self._door is not None:
             self._door.tell(visitor.address, visitor.text, why, concurrency.monotonic())
+
+    def _log_slow(self, hello: messages.Hello) -> None:
+        self._slow.tell_slow(hello, concurrency.monotonic())
 
     def _write(self) -> None:
         assert self._socket is not None

@@ -38,6 +38,7 @@ class Router:
     :param on_refused: told who wanted to be or to do what it may not, and what that is
     :param on_report: told what a peer reports of itself, with its HELLO
     :param on_fenced: told of each HELLO that was rejected because its epoch is over
+    :param on_slow: told whom something was not passed on to, because it reads too slowly
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Router:
             [messages.Hello, messages.Report], None
         ] = lambda hello, report: None,
         on_fenced: collections.abc.Callable[[messages.Hello], None] = lambda hello: None,
+        on_slow: collections.abc.Callable[[messages.Hello], None] = lambda hello: None,
     ) -> None:
         self.settings = settings or limits.Settings()
         self.stats = limits.Stats()
@@ -59,6 +61,7 @@ class Router:
         self._on_closed = on_closed
         self._on_refused = on_refused
         self._on_fenced = on_fenced
+        self._on_slow = on_slow
         self._codec = codecs.Codec()
         self._welcome = messages.Welcome(
             messages.PROTOCOL_VERSION,
@@ -88,7 +91,8 @@ class Router:
             messages.Holding: self._answer,
             messages.Refuse: self._answer,
             messages.Fanout: self._fanout,
-            messages.FanoutSent: self._ignore,
+            # A peer has no reason to send this; it is credited, so it is let pass.
+            messages.FanoutSent: lambda peer, message: None,
             messages.Want: self._want,
             messages.Grant: self._grant,
             **desk.Desk(self._routes, on_refused, on_report).handlers(),
@@ -369,12 +373,11 @@ class Router:
             outbox = message.outbox or peer.outbox
             self._forward(target, message._replace(reply_to=peer.id, outbox=outbox))
 
-    def _ignore(self, peer: _Peer, message: messages.FanoutSent) -> None:
-        """A peer has no reason to send this; it is credited, so it is let pass."""
-
     def _has_room(self, target: _Peer, share: int) -> bool:
-        pending = self.stats.pending_bytes
-        return self.settings.has_room(target.session.backlog, pending, share)
+        if self.settings.has_room(target.session.backlog, self.stats.pending_bytes, share):
+            return True
+        self._on_slow(target.hello)
+        return False
 
     def _forward(self, target: _Peer, message: messages.Message) -> None:
         size = target.session.forward(message)

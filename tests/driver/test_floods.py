@@ -89,9 +89,12 @@ def test_with_a_key_of_ones_own(
 
 
 def test_who_does_not_read_or_gives_no_credit(
-    calling: floods.Calling, keyring: keyrings.Keyring, attacker: secured.MakeAttacker
+    calling: floods.Calling,
+    endpoint: endpoints.Endpoint,
+    keyring: keyrings.Keyring,
+    attacker: secured.MakeAttacker,
 ) -> None:
-    """He is told no more than is buffered for him, and who sends to him is told so."""
+    """He is told no more than is buffered for him; who sends to him is told so, and the log."""
     lazy = attacker(secured.enrolled_pair(keyring, "lazy"), host="lazy", window_messages=0)
     lazy.until_up()
     sender = attacker(secured.enrolled_pair(keyring, "sender"), host="sender")
@@ -108,6 +111,9 @@ def test_who_does_not_read_or_gives_no_credit(
         sender.until(lambda: bool(sender.received(messages.Refuse)))
     assert {each.code for each in sender.received(messages.Refuse)} == {messages.Refusal.BUSY}
     assert lazy.received(messages.Deliver) == []
+    lines = [line for line in endpoint.log.splitlines() if " slow-reader " in line]
+    assert [line for line in lines if " host=lazy service=" in line] == lines
+    assert len(lines) == 1
 
 
 def test_one_key_begins_session_after_session(

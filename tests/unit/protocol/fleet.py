@@ -60,7 +60,9 @@ class Fleet:
             on_opened=lambda hello: self.opened.add(hello.peer),
             on_closed=lambda hello, reason: self.closed.append((hello.peer, reason)),
             on_refused=lambda visitor, why: self.refused.append((visitor.text, why)),
+            on_slow=lambda hello: self.slow.append(hello.host),
         )
+        self.slow: list[str] = []
         self.refused: list[tuple[str, str]] = []
         self.opened: set[bytes] = set()
         self.closed: list[tuple[bytes, str]] = []

@@ -125,6 +125,7 @@ def test_a_delivery_to_a_peer_that_does_not_read_is_refused_when_the_room_is_ful
         a.session.queue(fleet.deliver(b.id, number))
         world.settle()
     assert refusals(a) == [(Refusal.BUSY, [9]), (Refusal.BUSY, [10])]
+    assert world.slow == ["b", "b"]
     assert world.router.stats.pending_bytes == 5 * (64 + 5 + 10)
     b.reading = True
     world.settle()
