@@ -17,6 +17,7 @@ import collections
 import logging
 import os
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable
@@ -150,6 +151,17 @@ def _in_hub() -> bool:
     """Whether the caller runs in the thread whose hub must go on; native threads do not."""
     bridge = _bridges.get((os.getpid(), 0))
     return bridge is not None and bridge.thread == native.threading.get_ident()
+
+
+def may_stand_still() -> bool:
+    """Whether this thread may block for what others wait for as well, and see it through.
+
+    Not under eventlet, where other greenlets would stand still with it, and not in the main
+    thread, in which a signal's handler can raise in the midst of things.
+    """
+    if (os.getpid(), 0) in _bridges:
+        return False
+    return threading.get_ident() != threading.main_thread().ident
 
 
 def post(callback: Callable[[], None]) -> None:

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The keeper of a process's snapshot: what it hears, what it writes down, what it answers.
 
-The snapshot belongs to the journal's writer thread. Everybody else hands in what they have heard,
-which costs them an append to a queue; the writer takes it in when it has time, or has to because
-somebody asks. A write that is answered here is compared, journaled and laid over the snapshot in
-one operation of the journal, so two of them can never pass each other.
+The snapshot belongs to the journal: only its operations touch it. Everybody else hands in what
+they have heard, which costs them an append to a queue; it is taken in when there is time, or has
+to be because somebody asks. A write that is answered here is compared, journaled and laid over the
+snapshot in one operation of the journal, so two of them can never pass each other.
 """
 
 import collections
 import functools
 import json
+import sys
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -63,7 +64,7 @@ class Keeper:
     """Keeps one snapshot in one journal.
 
     The ``heard_*`` methods are for any thread. The others are operations of the journal, to be
-    run in its writer thread.
+    run by its writer.
 
     :param host: see :class:`nova_edge_bus.snapshot.snapshot.Snapshot`
     :param limit_bytes: see there
@@ -220,10 +221,13 @@ class Keeper:
         answer = self.snapshot.answer(request.message, context=request.context)
         return None if answer is None else bodies.reply(answer)
 
-    def known(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Say what is known of the row that a write is about to change; see ``before``."""
+    def known(self, message: Mapping[str, Any], seq: int = sys.maxsize) -> Mapping[str, Any]:
+        """Say what is known of the row that a write is about to change; see ``before``.
+
+        :param seq: the write's own, when it is in the journal already
+        """
         self.digest(wholly=True)
-        return self.snapshot.before(message)
+        return self.snapshot.before(message, seq)
 
     def is_hopeless(self, group: str) -> bool:
         """Tell whether what a call of *group* is part of cannot end well while cut off.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One held SQLite connection through SQLAlchemy Core, and what its errors mean.
 
-A connection belongs to the thread that opened it and to the process that opened it. SQLite itself
-refuses the wrong thread; the wrong process, a forked child, is told by :meth:`Database.begin`.
+A connection is for one thread at a time, and belongs to the process that opened it; another one, a
+forked child, is told by :meth:`Database.begin`.
 """
 
 import contextlib
@@ -181,6 +181,8 @@ class Database:
             timeout=BUSY_SECONDS,
             # Transactions are begun here, in words, and not by the driver's guess.
             isolation_level=None,
+            # The journal's writer sees to it that there is one at a time.
+            check_same_thread=False,
         )
 
     @contextlib.contextmanager
@@ -354,7 +356,7 @@ class Database:
     def run_many(self, text: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Execute a text of :func:`compiled` once for each row."""
         if rows:
-            self._connection.exec_driver_sql(text, list(rows))
+            self._driver.executemany(text, rows)
 
     def close(self) -> None:
         """Close the connection, which checkpoints."""

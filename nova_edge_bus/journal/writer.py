@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one thread that uses a journal: many callers' operations, one commit for all that wait.
+"""Many callers' operations on a journal, one commit for all that wait.
 
-While a commit is in the disk's hands, operations gather; the next commit takes them all. Nobody
-waits for company: a lone operation is committed at once.
+One thread at a time uses the journal: the writer's own, or that of a caller who waits for the
+commit anyway and finds nobody at it, which spares both the way to another thread and back. While a
+commit is in the disk's hands, operations gather; the next commit takes them all. Nobody waits for
+company: a lone operation is committed at once.
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -49,12 +52,15 @@ class _Operation:
 
 
 class JournalWriter:
-    """Opens a journal in a native thread of its own and runs operations on it there.
+    """Opens a journal in a native thread of its own, and runs operations on it.
+
+    Operations and their ``done`` callbacks run one after the other, in that thread or in the one
+    of a caller that lends itself, see :meth:`append`.
 
     :param open_journal: opens the journal; called in the thread. It may set a corrupt file aside
         and open a fresh one. When it raises JournalFull or JournalLocked it is called again as
         operations come; any other error is final
-    :param on_error: is told, in the thread, of errors that no operation's ``done`` gets: of the
+    :param on_error: is told, like a ``done``, of errors that no operation's ``done`` gets: of the
         open, of housekeeping, of a ``done`` that raised
     """
 
@@ -70,7 +76,9 @@ class JournalWriter:
         # native too. It is held for a list operation, never during I/O.
         self._wake = concurrency.native.threading.Condition()
         self._queue: list[_Operation] = []
-        self._sleeping = False
+        self._in_use = True
+        self._wakes_at = 0.0
+        self._is_checkpoint_due = False
         self._stopping = False
         self._journal: journal.Journal | None = None
         self._open_error: Exception | None = None
@@ -83,8 +91,10 @@ class JournalWriter:
         self,
         op: Callable[[journal.Journal], T],
         done: Callable[[T | None, Exception | None], None],
+        *,
+        waits: bool = False,
     ) -> None:
-        """Run *op* in the thread and call *done* there with its result, once that is on disk.
+        """Run *op* and call *done* with its result, once that is on disk.
 
         Operations of several callers share a transaction; one that raises is undone alone and
         gets its error, and when the commit fails each is tried again on its own. So *op* may run
@@ -93,30 +103,65 @@ class JournalWriter:
         ``done`` callbacks come in the order of submission; one operation sees what those before
         it did.
 
+        :param waits: see :meth:`append`
         :raises JournalError: after :meth:`stop`, or in a child forked since the writer was made
         """
-        self._put(_Operation(op, None, done))
+        self._put(_Operation(op, None, done), waits=waits)
 
     def append(
-        self, entry: entries.NewEntry, done: Callable[[int | None, Exception | None], None]
+        self,
+        entry: entries.NewEntry,
+        done: Callable[[int | None, Exception | None], None],
+        *,
+        waits: bool = False,
     ) -> None:
-        """Append one entry and call *done* in the thread with its seq, once that is on disk.
+        """Append one entry and call *done* with its seq, once that is on disk.
 
         ``done`` gets JournalFull when there is no room, and the entry then has not been written.
 
+        :param waits: the caller is going to wait for *done* and holds no lock: where nobody uses
+            the journal, and the caller's thread may stand still, its thread does what there is to
+            do before this returns, for others as well
         :raises JournalError: as :meth:`submit`
         """
-        self._put(_Operation(None, entry, done))
+        self._put(_Operation(None, entry, done), waits=waits)
 
-    def _put(self, operation: _Operation) -> None:
+    def _put(self, operation: _Operation, *, waits: bool) -> None:
         if os.getpid() != self._pid:
             raise errors.JournalError("the journal's writer was made before a fork")
         with self._wake:
             if self._stopping:
                 raise errors.JournalError("the journal is closed: this process is stopping")
             self._queue.append(operation)
-            if self._sleeping:
+            if self._in_use:
+                return
+            if not (waits and self._may_be_led):
                 self._wake.notify()
+                return
+            self._in_use = True
+            operations, self._queue = self._queue, []
+        try:
+            self._serve(operations)
+        finally:
+            with self._wake:
+                self._in_use = False
+                if self._is_called or self._wakes_at > self._tidy_at:
+                    self._wake.notify()
+
+    @property
+    def _may_be_led(self) -> bool:
+        """Whether a caller may do what there is to do; not what only the thread does."""
+        return (
+            self._journal is not None
+            and not self._is_checkpoint_due
+            and concurrency.monotonic() < self._tidy_at
+            and concurrency.may_stand_still()
+        )
+
+    @property
+    def _is_called(self) -> bool:
+        """Whether the thread has something to do at once."""
+        return bool(self._queue) or self._stopping or self._is_checkpoint_due
 
     def stop(self, timeout: float) -> bool:
         """Commit what was submitted, close the journal, and tell whether that is finished.
@@ -142,6 +187,8 @@ class JournalWriter:
                 self._serve(operations)
             elif stopping:
                 break
+            if self._is_checkpoint_due:
+                self._checkpoint()
             if concurrency.monotonic() >= self._tidy_at:
                 self._tidy()
         if self._journal is not None:
@@ -151,10 +198,14 @@ class JournalWriter:
     def _take(self) -> tuple[list[_Operation], bool]:
         """Wait for operations, the stop or housekeeping's time, whichever is first."""
         with self._wake:
-            if not self._queue and not self._stopping:
-                self._sleeping = True
-                self._wake.wait(max(0.0, self._tidy_at - concurrency.monotonic()))
-                self._sleeping = False
+            self._in_use = False
+            while self._in_use or not self._is_called:
+                left = self._tidy_at - concurrency.monotonic()
+                if left <= 0 and not self._in_use:
+                    break
+                self._wakes_at = self._tidy_at if left > 0 else math.inf
+                self._wake.wait(left if left > 0 else None)
+            self._in_use = True
             operations, self._queue = self._queue, []
             return operations, self._stopping
 
@@ -181,12 +232,13 @@ class JournalWriter:
                 self._finish(operation)
             return
         for group in _groups(operations, self._journal.group_bytes):
+            if self._is_checkpoint_due:
+                self._checkpoint()
             self._commit(self._journal, group)
             for operation in group:
                 self._finish(operation)
-            if self._journal.checkpoint_due:
-                with self._reporting():
-                    self._journal.checkpoint()
+            # The thread does it when the callers know of their commit; it takes a while.
+            self._is_checkpoint_due = self._journal.checkpoint_due
         idle_at = concurrency.monotonic() + IDLE_SECONDS
         # Steady traffic never leaves an idle moment, and retention has to be kept nevertheless.
         self._tidy_at = min(idle_at, self._tidied_at + RETENTION_SECONDS)
@@ -212,6 +264,12 @@ class JournalWriter:
         result = operation.result if operation.error is None else None
         with self._reporting():
             operation.done(result, operation.error)
+
+    def _checkpoint(self) -> None:
+        self._is_checkpoint_due = False
+        with self._reporting():
+            if self._journal is not None:
+                self._journal.checkpoint()
 
     def _tidy(self) -> None:
         pause = RETENTION_SECONDS

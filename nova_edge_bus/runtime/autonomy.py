@@ -246,7 +246,7 @@ class Autonomy:
             self._prefetcher.answered(number)
 
     def committed(self, address: str, seq: int, body: bytes) -> None:
-        """A record that makes the round trip is in the journal; on the writer's thread."""
+        """A record that makes the round trip is in the journal; told by the writer."""
         self.destination(address, takes_records=True).committed(seq)
         self.keeper.wrote(seq, body)
 

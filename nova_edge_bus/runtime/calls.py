@@ -114,7 +114,7 @@ class RoundTrips:
     def append(
         self, kind: messages.Kind, call: Call, waiter: pending.Pending, ttl: float | None = None
     ) -> None:
-        """Journal *call* and ship it.
+        """Journal *call* and ship it; for a caller who is going to wait for *waiter*.
 
         *waiter* gets the reply to a record, and learns that a command is on disk.
         """
@@ -155,7 +155,7 @@ class RoundTrips:
                 lambda: outgoing.committed(item, waiter if is_record else None)
             )
 
-        self._runtime.store.append(entry, done)
+        self._runtime.store.append(entry, done, waits=True)
 
     def _choose(self, call: Call) -> messages.Consumer | None:
         """Whose turn it is, if that is known; the choice goes to disk with the entry."""

@@ -79,7 +79,7 @@ class Fallback:
             self._await_link(destination, clock)
 
     def _answer(self, call: calls.Call) -> Reply | None:
-        """On the journal's thread."""
+        """An operation of the journal."""
         answer = self._autonomy.keeper.answer(call.body)
         if answer is not None:
             self._autonomy.figures.read_here += 1
@@ -199,7 +199,7 @@ class Fallback:
                 concurrency.post(functools.partial(waiter.resolve, 0, b""))
 
         try:
-            self._store.submit(op, done)
+            self._store.submit(op, done, waits=True)
         except Exception as error:
             if then is not None:
                 then(None, error)

@@ -78,6 +78,8 @@ class Store:
         self._slot = slot
         self.call_soon = call_soon
         self._left_through = 0
+        self.known: notes.Known = lambda message, seq: {}
+        """What its process knows of the centre, for what was left over; set before it ships."""
         self._lazy: dict[_Lazy, list[Any]] = {}
         self._lazy_count = 0
         self._lazy_since: float | None = None
@@ -138,14 +140,14 @@ class Store:
     ) -> tuple[list[entries.Entry], list[int]]:
         """An operation: the next entries of a stream, and the seqs of those that are damaged.
 
-        Saves that were left over get their notes here, and not all before the first is shipped.
+        Writes that were left over get their notes here, and not all before the first is shipped.
 
         :raises JournalFull: when there is no room for the notes
         """
         page = journal.outbox.pending(key, after, PAGE_ENTRIES, PAGE_BYTES, link)
         for entry in page:
             if entry.seq <= self._left_through:
-                notes.write_on_left_over(journal, entry)
+                notes.write_on_left_over(journal, entry, self.known)
         return page, journal.outbox.take_damaged()
 
     def _take_up(self) -> None:
@@ -176,18 +178,30 @@ class Store:
         self,
         op: Callable[[journal_module.Journal], T],
         done: Callable[[T | None, Exception | None], None],
+        *,
+        waits: bool = False,
     ) -> None:
-        """Run *op* in the writer, and *done* on the writer's thread after the commit."""
-        self._writer.submit(op, done)
+        """Run *op* in the writer, and *done* there after the commit.
+
+        :param waits: see :meth:`~nova_edge_bus.journal.writer.JournalWriter.append`
+        """
+        self._writer.submit(op, done, waits=waits)
 
     def append(
-        self, entry: entries.NewEntry, done: Callable[[int | None, Exception | None], None]
+        self,
+        entry: entries.NewEntry,
+        done: Callable[[int | None, Exception | None], None],
+        *,
+        waits: bool = False,
     ) -> None:
-        """Append an entry; *done* runs on the writer's thread after the commit."""
-        self._writer.append(entry, done)
+        """Append an entry; *done* runs in the writer after the commit.
+
+        :param waits: see :meth:`~nova_edge_bus.journal.writer.JournalWriter.append`
+        """
+        self._writer.append(entry, done, waits=waits)
 
     def combiner(self, verb: combining.Verb) -> combining.Combiner:
-        """Writes with *verb* for many callers at once; they are told on the writer's thread."""
+        """Writes with *verb* for many callers at once; they are told by the writer."""
         return combining.Combiner(self._writer.submit, verb)
 
     def lazily(

@@ -2,8 +2,10 @@
 """Many callers share commits; each gets its own outcome, in order, and only after the commit."""
 
 import pathlib
+import queue
 import sqlite3
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -251,3 +253,128 @@ def test_an_on_error_that_raises_stops_nobody(path: pathlib.Path) -> None:
     it.append(make.entry(), outcomes.of("a"))
     assert outcomes.wait() == [("a", 2, None)]
     assert it.stop(make.WAIT)
+
+
+def lent(path: pathlib.Path, work: Callable[[make.Writer], None]) -> None:
+    """Run *work* with a writer in a thread that is not the main one."""
+    failures: list[BaseException] = []
+    with make.writing(path) as writer:
+
+        def run() -> None:
+            try:
+                work(writer)
+            except BaseException as error:
+                failures.append(error)
+
+        # The thread has to be through with the open; nobody could lend himself before.
+        writer.append(make.entry())
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join(make.WAIT)
+        assert not thread.is_alive()
+    assert not failures, failures
+
+
+def appended(writer: make.Writer, *, size: int = 100) -> tuple[int, threading.Thread]:
+    """Append as one who waits; the seq, and the thread that has done it."""
+    found: queue.Queue[tuple[int, threading.Thread]] = queue.Queue()
+
+    def done(seq: int | None, error: Exception | None) -> None:
+        found.put((seq or 0, threading.current_thread()))
+
+    writer.writer.append(make.entry(body=bytes(size)), done, waits=True)
+    return found.get(timeout=make.WAIT)
+
+
+def until_lent(writer: make.Writer) -> None:
+    """Append until the caller's own thread has done it: the writer's lets go a little late."""
+    while appended(writer)[1] is not threading.current_thread():
+        pass
+
+
+def test_who_waits_anyway_commits_in_its_own_thread(path: pathlib.Path) -> None:
+    lent(path, until_lent)
+
+
+def test_the_main_thread_does_not_lend_itself(path: pathlib.Path) -> None:
+    with make.writing(path) as writer:
+        ran = {appended(writer)[1] for _ in range(20)}
+    assert threading.main_thread() not in ran
+
+
+def test_the_journal_is_used_by_one_thread_at_a_time(
+    path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = threading.Lock()
+    overlaps: list[str] = []
+    begin, commit = journal.Journal.begin, journal.Journal.commit
+
+    def begun(it: journal.Journal) -> None:
+        if not inside.acquire(blocking=False):
+            overlaps.append(threading.current_thread().name)
+        begin(it)
+
+    def committed(it: journal.Journal) -> None:
+        commit(it)
+        inside.release()
+
+    seqs: list[int] = []
+    with make.writing(path) as writer:
+        writer.append(make.entry())
+        monkeypatch.setattr(journal.Journal, "begin", begun)
+        monkeypatch.setattr(journal.Journal, "commit", committed)
+        has_lent = threading.Event()
+
+        def first() -> None:
+            until_lent(writer)
+            has_lent.set()
+            others()
+
+        def others() -> None:
+            seqs.extend(appended(writer)[0] for _ in range(40))
+
+        threads = [threading.Thread(target=each) for each in (first, *[others] * 5)]
+        for thread in threads:
+            thread.start()
+            # Those that come while others are at it do not get to lend themselves.
+            assert has_lent.wait(make.WAIT)
+        for thread in threads:
+            thread.join(make.WAIT)
+    assert len(set(seqs)) == 240
+    assert overlaps == []
+
+
+def test_one_that_is_torn_out_of_it_leaves_the_journal_to_others(path: pathlib.Path) -> None:
+    def work(writer: make.Writer) -> None:
+        until_lent(writer)
+
+        def torn(seq: Any, error: Any) -> None:
+            raise SystemExit
+
+        with pytest.raises(SystemExit):
+            writer.writer.append(make.entry(), torn, waits=True)
+        until_lent(writer)
+
+    lent(path, work)
+
+
+def test_what_only_the_thread_does_is_not_put_off_by_callers(
+    path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints: list[threading.Thread] = []
+    checkpoint = journal.Journal.checkpoint
+
+    def noted(it: journal.Journal) -> None:
+        checkpoints.append(threading.current_thread())
+        checkpoint(it)
+
+    monkeypatch.setattr(journal.Journal, "checkpoint", noted)
+    monkeypatch.setattr(writer_module, "IDLE_SECONDS", 3600.0)
+
+    def work(writer: make.Writer) -> None:
+        until_lent(writer)
+        while not checkpoints:
+            appended(writer, size=100_000)
+        assert checkpoints[0] is not threading.current_thread()
+
+    lent(path, work)
