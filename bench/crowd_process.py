@@ -16,8 +16,8 @@ from oslo_service import backend
 from bench import places
 from bench import serving
 
-_SOCKETS = 6
-"""Of a link, half of them for what it has given up and ZeroMQ still closes."""
+_SOCKETS = 9
+"""Of a link, most of them for what it has given up and ZeroMQ still closes."""
 _SERVICES = {"compute": ("nova-compute", "Compute"), "consumer": ("nova-conductor", "Consumer")}
 
 
@@ -91,11 +91,10 @@ def _settings(url: str, service: str) -> typing.Any:
 
 
 def _make_room(descriptors: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= descriptors:
-        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(hard, descriptors)
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, max(hard, descriptors)))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     except (ValueError, OSError):
         raise RuntimeError(
             f"needs {descriptors} descriptors, and may have {hard}; use more --processes"

@@ -10,9 +10,9 @@ COMPUTE_HOST = "edge-000-compute-0"
 """The server name that casts are sent to, as the API sends them to one compute."""
 SCHEDULER_HOSTS = ("scheduler-0", "scheduler-1", "scheduler-2")
 """The server names of those whom a fanout reaches."""
-LINE_DESCRIPTORS = 8
-"""Of a simulated link: its socket, its connection, the two ends of its monitor, and as many again
-that ZeroMQ closes in its own time."""
+LINE_DESCRIPTORS = 12
+"""Of a simulated link: its socket, its connection, the two ends of its monitor; and twice as many
+that ZeroMQ closes in its own time, which a busy machine does not give it soon."""
 OTHER_DESCRIPTORS = 256
 """Of a process of simulated links beside those."""
 NO_KEYS = pathlib.Path("/nonexistent/edge-bus-keys")

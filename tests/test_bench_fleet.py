@@ -126,8 +126,8 @@ def test_there_are_as_many_processes_as_the_descriptors_of_their_links_take(
 ) -> None:
     monkeypatch.setattr(storms.resource, "getrlimit", lambda _: (1024, 20_000))
     assert storms.Plan(sessions=1000).crowds() == 4
-    assert storms.Plan(sessions=18_000).crowds() == 8
-    assert storms.Plan(sessions=10_000, endpoints=3).crowds() == 13
+    assert storms.Plan(sessions=18_000).crowds() == 11
+    assert storms.Plan(sessions=10_000, endpoints=3).crowds() == 19
     assert storms.Plan(sessions=18_000, processes=2).crowds() == 2
 
 
