@@ -6,6 +6,7 @@ that is answered here has its note from the beginning. Others get it when it tur
 waits for them any more: because a cut came while they were under way, or their process ended.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,14 @@ from nova_edge_bus.autonomy import bodies
 from nova_edge_bus.journal import entries
 from nova_edge_bus.journal import journal as journal_module
 from nova_edge_bus.protocol import messages
+
+Known = Callable[[Mapping[str, Any], int], Mapping[str, Any]]
+"""Tells what the entry with this message and seq found; see ``Snapshot.before``."""
+
+
+def nothing_known(message: Mapping[str, Any], seq: int) -> Mapping[str, Any]:
+    """A :data:`Known` for where there is no snapshot."""
+    return {}
 
 
 def write(journal: journal_module.Journal, seq: int, note: Mapping[str, Any]) -> bytes | None:
@@ -30,8 +39,13 @@ def _add(
     return noted if journal.outbox.amend(seq, noted) else None
 
 
-def write_on_left_over(journal: journal_module.Journal, entry: entries.Entry) -> None:
-    """Note on a pending save of an earlier life where its instance was then.
+def write_on_left_over(
+    journal: journal_module.Journal, entry: entries.Entry, known: Known
+) -> None:
+    """Note on a pending write of an earlier life where its instance was then.
+
+    A save of an instance tells that itself. What is written beside an instance, such as a fault
+    or the cache of its network, does not: there it is what this host knew.
 
     :param entry: as it was read in the same transaction; it has the new body then
     """
@@ -43,15 +57,24 @@ def write_on_left_over(journal: journal_module.Journal, entry: entries.Entry) ->
         # Not nova's; whoever applies it will say so.
         return
     host = host_of(request.message)
-    if host is not None:
-        entry.body = _add(journal, entry.seq, entry.body, {"instance_host": host}) or entry.body
+    note = {} if host is None else {"instance_host": host}
+    if not _is_of_instance(request.message):
+        before = known(request.message, entry.seq)
+        note = {name: before[name] for name in ("instance_host",) if name in before}
+    if note:
+        entry.body = _add(journal, entry.seq, entry.body, note) or entry.body
+
+
+def _is_of_instance(message: Mapping[str, Any]) -> bool:
+    target = (message.get("args") or {}).get("objinst") or {}
+    return target.get("nova_object.name") == "Instance"
 
 
 def host_of(message: Mapping[str, Any]) -> str | None:
     """The host that an instance was on when it was saved, if the message tells."""
-    target = (message.get("args") or {}).get("objinst") or {}
-    if target.get("nova_object.name") != "Instance":
+    if not _is_of_instance(message):
         return None
+    target = message["args"]["objinst"]
     if "host" in (target.get("nova_object.changes") or ()):
         return None
     host = (target.get("nova_object.data") or {}).get("host")

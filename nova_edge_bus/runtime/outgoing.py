@@ -11,6 +11,7 @@ from nova_edge_bus import events
 from nova_edge_bus.autonomy import bodies
 from nova_edge_bus.autonomy import forward
 from nova_edge_bus.autonomy import keeper
+from nova_edge_bus.autonomy import notes
 from nova_edge_bus.contracts import table
 from nova_edge_bus.delivery import sender as sender_module
 from nova_edge_bus.delivery import streams
@@ -205,8 +206,9 @@ class Outgoing:
                 self.ended(damaged, key)
             self.sender.loaded(key, [_stored_item(entry) for entry in page], more=bool(page))
 
-        link = self._links.link
-        self._store.run(lambda journal: self._store.page(journal, key, after, link), done)
+        link, autonomy = self._links.link, self._autonomy
+        known = notes.nothing_known if autonomy is None else autonomy.keeper.known
+        self._store.run(lambda journal: self._store.page(journal, key, after, link, known), done)
 
     def expand(self, item: streams.Item, pools: set[str]) -> None:
         """See :class:`nova_edge_bus.delivery.sender.Port`."""

@@ -78,8 +78,6 @@ class Store:
         self._slot = slot
         self.call_soon = call_soon
         self._left_through = 0
-        self.known: notes.Known = lambda message, seq: {}
-        """What its process knows of the centre, for what was left over; set before it ships."""
         self._lazy: dict[_Lazy, list[Any]] = {}
         self._lazy_count = 0
         self._lazy_since: float | None = None
@@ -136,18 +134,24 @@ class Store:
         return self.wait(_left_over)
 
     def page(
-        self, journal: journal_module.Journal, key: str, after: int, link: str
+        self,
+        journal: journal_module.Journal,
+        key: str,
+        after: int,
+        link: str,
+        known: notes.Known = notes.nothing_known,
     ) -> tuple[list[entries.Entry], list[int]]:
         """An operation: the next entries of a stream, and the seqs of those that are damaged.
 
         Writes that were left over get their notes here, and not all before the first is shipped.
 
+        :param known: what is known of the centre, for these notes
         :raises JournalFull: when there is no room for the notes
         """
         page = journal.outbox.pending(key, after, PAGE_ENTRIES, PAGE_BYTES, link)
         for entry in page:
             if entry.seq <= self._left_through:
-                notes.write_on_left_over(journal, entry, self.known)
+                notes.write_on_left_over(journal, entry, known)
         return page, journal.outbox.take_damaged()
 
     def _take_up(self) -> None:

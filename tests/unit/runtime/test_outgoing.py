@@ -2,12 +2,14 @@
 """What a sender reads back from a journal that several buses share."""
 
 import dataclasses
+import json
 import pathlib
 import queue
 import sqlite3
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -171,6 +173,27 @@ def test_what_was_left_over_is_noted_when_it_is_read_and_what_is_new_is_not(
     kept = store.wait(lambda journal: journal.outbox.pending(ADDRESS, 0, 10, 1 << 20))
     # It has to be there still when an operator has it shipped again.
     assert [entry.body for entry in kept] == links.sent
+
+
+def test_what_was_left_over_beside_an_instance_is_noted_with_what_is_known(
+    store: store_module.Store, calls: "queue.Queue[Callable[[], None]]"
+) -> None:
+    target = {"nova_object.name": "InstanceFault", "nova_object.data": {"instance_uuid": "u"}}
+    message = {"method": "object_action", "args": {"objinst": target, "objmethod": "create"}}
+    left = bodies.pack(bodies.Request({}, message))
+    (seq,) = store.wait(lambda journal: journal.outbox.append_many([_entry("here", left)]))
+    known = {(json.dumps(message), seq): {"instance_host": "edge-1", "base": {}}}
+    autonomy: Any = mock.Mock()
+    autonomy.keeper.known = lambda message, seq: known[json.dumps(message), seq]
+    links = _Links("here")
+    shipping = outgoing.Outgoing(links, store, surroundings.Limits(), own=True, autonomy=autonomy)
+    held = store.left_over()["here"]
+    shipping.restore(held.records, held.streams)
+    shipping.sender.ship(1.0)
+    while not links.sent:
+        calls.get(timeout=30)()
+        shipping.sender.ship(1.0)
+    assert [bodies.request(body).note for body in links.sent] == [{"instance_host": "edge-1"}]
 
 
 def test_outcomes_that_cannot_be_written_are_written_later(
