@@ -103,7 +103,7 @@ def test_each_damage_is_one_line_and_status_1(
 
 
 def test_a_broken_index_is_found(path: pathlib.Path, capsys: Capture) -> None:
-    """SQLite's own quick check, which every open makes, does not see it."""
+    """SQLite's quick check does not see it."""
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA writable_schema = ON")
         connection.execute(

@@ -212,6 +212,21 @@ def test_another_applications_database_is_left_alone(path: pathlib.Path) -> None
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("other",)]
 
 
+def test_an_index_that_has_not_what_the_table_has_is_found_at_the_open(
+    path: pathlib.Path,
+) -> None:
+    """Entries would never be shipped; SQLite's quick check does not see it."""
+    fill(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_schema SET sql = replace(sql, 'state = 2', 'state = 3') "
+            "WHERE name = 'outbox_pending'"
+        )
+    with pytest.raises(errors.JournalCorrupt), make.opened(path):
+        pass
+
+
 def test_a_corrupt_journal_can_be_set_aside(path: pathlib.Path) -> None:
     fill(path)
     with make.opened(path) as it:
