@@ -32,6 +32,10 @@ FENCED = (
 )
 JOURNAL_ADOPTED = "journal-adopted journal=%s outbox=%s: what its process has left is shipped"
 JOURNAL_DRAINED = "journal-drained journal=%s: nothing is left in it, and it is given back"
+COMMANDS_CUT_SHORT = (
+    "commands-cut-short journal=%s count=%s: they were being handled when a process ended; "
+    "whether they took effect is not known, and they are not dispatched again"
+)
 JOURNAL_CORRUPT = "journal-corrupt journal=%s: it was moved away, and a new one begun: %s"
 CENTRE_LOST = (
     "centre-lost destination=%s seq=%s: it has lost entries that it had applied, from this one on "

@@ -2,6 +2,7 @@
 """Gives space back: in bounded pieces, because the journal does nothing else meanwhile."""
 
 from nova_edge_bus.journal import database
+from nova_edge_bus.journal import inbox
 from nova_edge_bus.journal import quota
 from nova_edge_bus.journal import settled
 
@@ -16,20 +17,29 @@ SLACK_PAGES = 64
 class Housekeeping:
     """The housekeeping of one journal."""
 
-    def __init__(self, db: database.Database, limits: quota.Quota, kept: settled.Settled) -> None:
+    def __init__(
+        self,
+        db: database.Database,
+        limits: quota.Quota,
+        kept: settled.Settled,
+        received: inbox.Inbox,
+    ) -> None:
         self._db = db
         self._quota = limits
         self._settled = kept
+        self._inbox = received
 
     def tidy(self, until: float) -> bool:
         """Purge and vacuum one piece, in a transaction, and tell whether more is left.
 
-        :param until: wall clock, seconds: entries settled by then are past their retention
+        :param until: wall clock, seconds: entries settled by then are past their retention, and
+            so are commands received by then which a crash has cut short
         """
+        ended = self._inbox.end_interrupted(until, PURGE_ROWS)
         purged = self._settled.purge_oldest(until, PURGE_ROWS)
         while purged < PURGE_ROWS and self._settled.retained_bytes() > self._quota.retained_limit:
             purged += self._settled.purge_oldest()
-        return self._vacuum() >= VACUUM_PAGES or purged >= PURGE_ROWS
+        return self._vacuum() >= VACUUM_PAGES or max(purged, ended) >= PURGE_ROWS
 
     def _vacuum(self) -> int:
         excess = int(self._db.pragma("freelist_count")) - SLACK_PAGES

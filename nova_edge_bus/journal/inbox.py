@@ -64,6 +64,13 @@ _IN_STATE = (
     .order_by(_c.number)
     .limit(bindparam("most"))
 )
+_INTERRUPTED = (schema.UNDONE, _c.state == int(_State.DISPATCHED))
+_LONG_INTERRUPTED = (
+    select(_c.origin, _c.seq)
+    .where(*_INTERRUPTED, _c.received_at <= bindparam("until"))
+    .order_by(_c.number)
+    .limit(bindparam("most"))
+)
 _FORGET = _table.delete().where(
     _c.origin == bindparam("origin"),
     _c.seq < bindparam("floor"),
@@ -239,6 +246,21 @@ class Inbox:
         known here, and they are not dispatched again.
         """
         return [received_of(row) for row in self._in_state(_State.DISPATCHED, limit)]
+
+    def count_interrupted(self) -> int:
+        """Return how many commands are dispatched and not done."""
+        return int(self._db.run(select(func.count()).where(*_INTERRUPTED)).scalar_one())
+
+    def end_interrupted(self, until: float, limit: int) -> int:
+        """Keep only the numbers of commands that were cut short, and return of how many.
+
+        One that has been at work for so long loses nothing by it: it is not dispatched again.
+
+        :param until: wall clock, seconds, by which they were received
+        """
+        found = self._db.run(_LONG_INTERRUPTED, {"until": until, "most": limit}).all()
+        self.mark_done_many((row.origin, row.seq) for row in found)
+        return len(found)
 
     def _in_state(self, state: entries.InboxState, limit: int) -> list[Any]:
         return list(self._db.run(_IN_STATE, {"now": int(state), "most": limit}).all())

@@ -17,6 +17,7 @@ from sqlalchemy import select
 
 from nova_edge_bus import concurrency
 from nova_edge_bus import errors
+from nova_edge_bus import events
 from nova_edge_bus.journal import counters
 from nova_edge_bus.journal import database
 from nova_edge_bus.journal import entries
@@ -66,7 +67,9 @@ class Journal:
         self.inbox = inbox.Inbox(db, self._quota, self._counts)
         self.kept = kept.Kept(db, self._quota)
         self.holdings = holdings.Holdings(db)
-        self._housekeeping = housekeeping.Housekeeping(db, self._quota, self.outbox.settled)
+        self._housekeeping = housekeeping.Housekeeping(
+            db, self._quota, self.outbox.settled, self.inbox
+        )
         self._reversals: list[Callable[[], None]] = []
         # Whether what the outbox keeps in memory is what the file holds.
         self._current = False
@@ -109,7 +112,7 @@ class Journal:
             database.create_file(name)
         except OSError as error:
             raise errors.JournalError(f"cannot create journal {name}: {error}") from error
-        _look_at_wal(name)
+        wal.tell_damage(name)
         with cls._opened(name, False, max_bytes, retention, clock) as journal:
             journal._db.set_up()
             journal._quota.apply()
@@ -119,12 +122,15 @@ class Journal:
                 journal._take_epoch()
             else:
                 journal._keep_epoch()
+            cut_short = journal.inbox.count_interrupted()
         LOG.info(
             "journal %s open outbox=%s epoch=%s",
             name,
             journal.outbox_id.hex(),
             journal.epoch,
         )
+        if cut_short:
+            LOG.warning(events.COMMANDS_CUT_SHORT, name, cut_short)
         return journal
 
     @classmethod
@@ -378,20 +384,3 @@ class Journal:
         if self._db.in_transaction:
             self.rollback()
         self._db.close()
-
-
-def _look_at_wal(path: str) -> None:
-    """Say what SQLite will pass over in silence, and keep it for whoever looks into it."""
-    found = None
-    try:
-        found = wal.damage(path)
-        if found is None:
-            return
-        kept = f"a copy is kept as {wal.keep_copy(path)}"
-    except OSError as error:
-        LOG.warning("cannot look at or copy the WAL of journal %s: %s", path, error)
-        if found is None:
-            return
-        kept = "no copy could be kept"
-    tell = LOG.warning if found.may_be_a_crash else LOG.error
-    tell("journal %s: %s; %s", path, found, kept)

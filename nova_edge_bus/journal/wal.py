@@ -16,6 +16,10 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from nova_edge_bus import concurrency
+
+LOG = concurrency.NativeLogger(__name__)
+
 _HEADER = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")
 _LITTLE_ENDIAN, _BIG_ENDIAN = 0x377F0682, 0x377F0683
@@ -117,3 +121,20 @@ def _checksum(data: memoryview, order: str, sums: tuple[int, int]) -> tuple[int,
         first = (first + even + second) & _MASK
         second = (second + odd + first) & _MASK
     return first, second
+
+
+def tell_damage(path: str) -> None:
+    """Log what SQLite will pass over in silence, and keep it for whoever looks into it."""
+    found = None
+    try:
+        found = damage(path)
+        if found is None:
+            return
+        kept = f"a copy is kept as {keep_copy(path)}"
+    except OSError as error:
+        LOG.warning("cannot look at or copy the WAL of journal %s: %s", path, error)
+        if found is None:
+            return
+        kept = "no copy could be kept"
+    tell = LOG.warning if found.may_be_a_crash else LOG.error
+    tell("journal %s: %s; %s", path, found, kept)

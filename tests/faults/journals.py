@@ -7,6 +7,7 @@ import contextlib
 import json
 import pathlib
 import sqlite3
+import sys
 from collections.abc import Iterator
 
 from nova_edge_bus import errors
@@ -33,7 +34,7 @@ def pending_commands(path: pathlib.Path) -> int:
 def interrupted(path: pathlib.Path) -> set[Mark]:
     """The commands that were dispatched and whose end nobody has seen."""
     with _attached(path) as opened:
-        return {_mark(row.body) for row in opened.inbox.interrupted()}
+        return {_mark(row.body) for row in opened.inbox.interrupted(sys.maxsize)}
 
 
 def counters(path: pathlib.Path) -> dict[str, int]:

@@ -92,6 +92,32 @@ def test_what_was_dispatched_is_not_undone(it: journal.Journal) -> None:
     assert known(it) == {5: State.ACCEPTED, 3: State.DONE}
 
 
+def test_what_was_cut_short_is_told_and_kept_for_the_retention(
+    path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = make.Clock()
+    body = b"needle" * 100
+    with make.opened(path, clock=clock) as it:
+        accept(it, *(make.received(seq, body=body, received_at=clock()) for seq in (1, 2, 3)))
+        dispatch(it, 1)
+        dispatch(it, 2)
+        finish(it, 2)
+    with make.opened(path, clock=clock) as it:
+        assert f"commands-cut-short journal={path} count=1" in caplog.text
+        clock.now += make.RETENTION
+        it.reclaim()
+        assert known(it)[1] is State.DISPATCHED
+        clock.now += 2
+        it.reclaim()
+        assert known(it) == {1: State.DONE, 2: State.DONE, 3: State.ACCEPTED}
+        assert accept(it, make.received(1)) == [False], "its number is still known"
+        forget(it, 3)
+        assert known(it) == {3: State.ACCEPTED}
+    caplog.clear()
+    with make.opened(path, clock=clock):
+        assert "commands-cut-short" not in caplog.text
+
+
 def test_only_an_accepted_command_is_marked_dispatched(it: journal.Journal) -> None:
     accept(it, make.received(1))
     finish(it, 1)
