@@ -130,6 +130,23 @@ def test_frames_of_another_shape_are_ignored(context: zmq.Context[Any]) -> None:
         raw.close(0)
 
 
+def test_a_frame_too_many_is_no_packet_of_somebody_else(context: zmq.Context[Any]) -> None:
+    encode = codec.Codec().encode
+    hello = messages.Hello(1, 1, b"an other", b"", 1, b"", "host", "service", 64, 65_536)
+    with peers.endpoint(context) as (served, address):
+        (peer,) = join(context, address, 1)
+        (key,) = served.router._peers
+        raw = context.socket(zmq.DEALER)
+        raw.connect(address)
+        raw.send_multipart([b"", key, encode([messages.Goodbye("forged")])])
+        raw.send(encode([hello]))
+        # It is welcome, and so what it sent before has been read.
+        assert raw.poll(round(1000 * peers.PATIENCE))
+        assert served.router.knows(key)
+        assert peer.session.state is State.UP
+        raw.close(0)
+
+
 def test_a_second_endpoint_takes_over_when_the_first_ends(context: zmq.Context[Any]) -> None:
     loop = loops.Loop()
     with peers.running(loop):
