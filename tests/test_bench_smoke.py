@@ -53,8 +53,10 @@ def test_a_quick_run_measures_everything_and_loses_nothing(
         assert one["cpu_us"].keys() == one["memory_bytes"].keys() == parts
         assert all(size > 2**20 for size in one["memory_bytes"].values())
         assert one["sent"] >= one["samples"] > 0, one
-        assert one["counted_once"] == one["sent"], one
-        assert (one["lost"], one["repeated"], one["failed"]) == (0, 0, 0), one
+        # Nobody keeps a fanout, so the fastest of them may be dropped.
+        assert one["counted_once"] + one["lost"] == one["sent"], one
+        assert one["lost"] == 0 or (one["kind"] == "fanout" and not one["rate"]), one
+        assert (one["repeated"], one["failed"]) == (0, 0), one
     assert len(found["ratios"]) == len(KINDS) * len(LOADS) * 2
     assert {one["to"] for one in found["ratios"]} == {"rabbit", "rabbit-quorum"}
     assert all(one[name] > 0 for one in found["ratios"] for name in FIGURES)
@@ -72,7 +74,10 @@ def test_a_quick_run_under_eventlet_loses_nothing(tmp_path: pathlib.Path, kind: 
     assert found["results"]
     for one in found["results"]:
         assert one["concurrency"] == "eventlet"
-        assert one["counted_once"] == one["sent"] > 0, one
+        assert one["counted_once"] > 0, one
+        assert one["exact"], one
+        if one["rate"]:
+            assert one["counted_once"] == one["sent"], one
     assert "eventlet" in found["versions"]
     assert "rabbit" not in found["versions"]
 
@@ -131,13 +136,17 @@ def test_the_count_shows_what_is_lost_repeated_and_astray() -> None:
 
 
 def test_one_lost_or_repeated_message_makes_a_result_inexact() -> None:
-    def result(once: int, never: int, repeated: int, failures: list[str]) -> figures.Result:
+    def result(
+        once: int, never: int, repeated: int, failures: list[str], kind: str = "cast"
+    ) -> figures.Result:
         tally = {"received": 4, "once": once, "never": never, "repeated": repeated, "last_at": 2.0}
         one = figures.Round(1, 1.0, 2.0, [5, 6, 7, 8], failures, 4, tally)
-        return figures.summarise("edge", "threads", figures.Scenario("cast", 512, 1), [one], [one])
+        return figures.summarise("edge", "threads", figures.Scenario(kind, 512, 1), [one], [one])
 
     assert result(4, 0, 0, []).exact
     assert not result(3, 1, 0, []).exact
+    assert result(3, 1, 0, [], kind="fanout").exact
+    assert not result(3, 0, 1, [], kind="fanout").exact
     assert not result(3, 0, 1, []).exact
     unanswered = result(3, 1, 0, ["MessagingTimeout: no reply"])
     assert (unanswered.lost, unanswered.failed, unanswered.exact) == (0, 1, False)
