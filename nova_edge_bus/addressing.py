@@ -6,6 +6,7 @@ server of it. Each part is percent-encoded, so that no part can contain the sepa
 """
 
 import dataclasses
+import functools
 import urllib.parse
 
 
@@ -21,10 +22,7 @@ class Address:
     @property
     def text(self) -> str:
         """The address as it stands on the wire and in the journal."""
-        parts = [self.vhost, self.exchange, self.topic]
-        if self.server:
-            parts.append(self.server)
-        return "/".join(urllib.parse.quote(part, safe="") for part in parts)
+        return _text(self.vhost, self.exchange, self.topic, self.server)
 
     @classmethod
     def parse(cls, text: str) -> "Address":
@@ -36,6 +34,14 @@ class Address:
         if len(parts) not in (3, 4):
             raise ValueError(f"address {text!r} has {len(parts)} parts, expected 3 or 4")
         return cls(*parts)
+
+
+@functools.lru_cache(maxsize=1024)
+def _text(*parts: str) -> str:
+    """The parts as one text; a process sends to few addresses, each of them often."""
+    *topic, server = parts
+    wanted = [*topic, server] if server else topic
+    return "/".join(urllib.parse.quote(part, safe="") for part in wanted)
 
 
 def is_server_directed(address: str) -> bool:
