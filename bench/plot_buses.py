@@ -88,8 +88,11 @@ def _scale(axis: axes.Axes, values: collections.abc.Sequence[float | None]) -> N
     axis.axvline(1.0, color="#333333", linewidth=1)
     axis.grid(axis="x", color="#e5e5e5", linewidth=0.6)
     axis.set_xscale("log")
-    axis.set_xlim(min([*known, 0.5]) / 1.9, max([*known, 2.0]) * 1.9)
-    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    low, high = min([*known, 0.5]), max([*known, 2.0])
+    room = (high / low) ** 0.16
+    axis.set_xlim(low / room, high * room)
+    marks = (1, 2, 5) if high / low < 100 else (1,)
+    axis.xaxis.set_major_locator(ticker.LogLocator(subs=marks))
     axis.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     axis.xaxis.set_minor_locator(ticker.NullLocator())
 

@@ -114,7 +114,8 @@ def _mebibytes(size: int | None) -> str:
 def _counts(results: list[figures.Result]) -> list[str]:
     inexact = [one for one in results if not one.exact or one.lost]
     lines = [
-        f"{'-' if one.exact else '!'} {_TITLES[one.kind]}, {_size(one.size)}, {one.callers} callers on {one.bus}: "
+        f"{'-' if one.exact else '!'} {_TITLES[one.kind]}, {_size(one.size)}, "
+        f"{one.callers} callers on {one.bus}: "
         f"of {one.sent} sent {one.counted_once} counted once, {one.lost} lost, "
         f"{one.repeated} repeated, {one.failed} raised {'; '.join(one.failures)}".rstrip()
         for one in inexact
