@@ -21,12 +21,13 @@ def run(*arguments: str, path: str | None = None) -> "subprocess.CompletedProces
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         env={**os.environ, "PATH": os.environ["PATH"] if path is None else path},
     )
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "what",
     [
