@@ -76,7 +76,7 @@ def make_certificate(directory: pathlib.Path) -> pathlib.Path:
     [
         [],
         ["--listen", "127.0.0.1:0"],
-        ["--listen", "localhost:0", "--upstream", "http://127.0.0.1:1"],
+        ["--listen", "controller:0", "--upstream", "http://127.0.0.1:1"],
         ["--listen", "127.0.0.1:70000", "--upstream", "http://127.0.0.1:1"],
         ["--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1"],
         ["--listen", "127.0.0.1:0", "--upstream", "ftp://127.0.0.1:1"],

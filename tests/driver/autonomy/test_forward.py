@@ -15,6 +15,7 @@ from nova import objects
 
 from nova_edge_bus.cell import databases
 from nova_edge_bus.cell import sync
+from nova_edge_bus.cell import table
 from nova_edge_bus.journal import schema
 from nova_edge_bus.runtime import auditor
 from tests.driver.autonomy.conftest import MakeEdge
@@ -44,6 +45,9 @@ def edge(edge: Edge) -> Edge:
     return edge
 
 
+_STREAMS = "SELECT stream FROM edge_bus_floor"
+
+
 class Restores:
     """Copies of the centre's database, and the way back to them, under the running centre."""
 
@@ -58,7 +62,9 @@ class Restores:
 
     def _is_audited(self) -> bool:
         with contextlib.closing(sqlite3.connect(self._centre.path)) as connection:
-            return connection.execute("SELECT * FROM edge_bus_floor").fetchone() is not None
+            streams = [stream for (stream,) in connection.execute(_STREAMS)]
+        # The others are there from the first effect on.
+        return any(each != table.EPOCHS and each[0] != table.UNAUDITED for each in streams)
 
     def restore(self) -> None:
         _copy(self._copy, self._centre.path)
