@@ -33,7 +33,8 @@ BOTH: dict[str, Any] = {
     "threads": 4,
     "pause": 0.01,
 }
-COMMANDS: dict[str, Any] = {**BOTH, "kinds": ("topic cast", "server cast")}
+COMMANDS: dict[str, Any] = {**BOTH, "kinds": ("topic cast", "server cast"), "pause": 0.08}
+"""Fewer than two receivers work off between their kills, or the backlog is all there is to see."""
 LINK_TIMEOUT = 1.0
 DISK_MEBIBYTES = 12
 QUOTA = 4 << 20
