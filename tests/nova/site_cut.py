@@ -42,6 +42,8 @@ _OPERATION_SECONDS = 3.0
 _REQUEST_SECONDS = 30.0
 _CALM_SECONDS = 5.0
 _START_SECONDS = 60.0
+_SEEN_SECONDS = 3.0
+"""What a nova-compute that was started in the cut serves in it at least, so that it is seen."""
 
 
 LEFT_ALONE = Role("left alone", "RUNNING", "ACTIVE")
@@ -134,6 +136,7 @@ class _Run:
         self._restart = restart
         self._say = say
         self._restarted_in: float | None = None
+        self._served_at = 0.0
         roles = [*ROLES, *[LEFT_ALONE] * (servers - len(ROLES))]
         self._began = time.time()
         self._servers = _boot(stack, self._compute, roles)
@@ -152,7 +155,7 @@ class _Run:
                 for share, action in self._during_cut(seconds):
                     self._wait_until(cut_at + share * seconds)
                     action()
-                self._wait_until(cut_at + seconds)
+                self._wait_until(max(cut_at + seconds, self._served_at + _SEEN_SECONDS))
                 before_heal = self._look()
             healed_at = self._recorder.now
             self._note(HEALED)
@@ -231,7 +234,8 @@ class _Run:
         except NotReadyError:
             self._note(f"nova-compute does not serve in {patience:.0f} s")
         else:
-            self._restarted_in = self._recorder.now - began
+            self._served_at = self._recorder.now
+            self._restarted_in = self._served_at - began
             self._note("nova-compute serves")
 
     def _settle(self, seconds: float) -> None:

@@ -27,6 +27,8 @@ def test_a_rolling_restart_is_not_felt_by_the_computes(tmp_path: pathlib.Path) -
                 bus.start_endpoint(number)
         assert load.errors == []
         assert load.lives > 0
-        assert not lifecycle.failed_rpcs(stack)
+        failed = lifecycle.failed_rpcs(stack)
+        # Nova looks at a server now and then that a user has just deleted.
+        assert not [each for each in failed if not each.endswith(": InstanceNotFound_Remote")]
         for compute in stack.computes:
             assert " ERROR " not in compute.process.log_text()
