@@ -15,6 +15,7 @@ import zmq
 from nova_edge_bus import events
 from nova_edge_bus import listening
 from nova_edge_bus import systemd
+from nova_edge_bus.cli import addresses as arguments
 from nova_edge_bus.cli import keys
 from nova_edge_bus.endpoint import fleet_pages
 from nova_edge_bus.endpoint import server
@@ -69,7 +70,7 @@ def register(subparsers: typing.Any) -> None:
     )
     parser.add_argument(
         "--metrics",
-        type=_metrics,
+        type=arguments.listen,
         metavar="[ADDRESS:]PORT",
         help="serve metrics for Prometheus, health and the page of the fleet at this address over "
         "HTTP, which is not encrypted; without ADDRESS at 127.0.0.1. Port 0 takes a free one",
@@ -161,13 +162,6 @@ def _print_bound(bound: list[str], metrics: listening.Address | None, *, as_json
         print(f"listening on {address}", flush=True)
     if url is not None:
         print(f"metrics at {url}/metrics", flush=True)
-
-
-def _metrics(text: str) -> listening.Address:
-    try:
-        return listening.parse(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from None
 
 
 def _raise_descriptor_limit(max_sessions: int) -> None:

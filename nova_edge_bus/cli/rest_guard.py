@@ -10,7 +10,7 @@ import ssl
 import sys
 import typing
 
-from nova_edge_bus import listening
+from nova_edge_bus.cli import addresses as arguments
 from nova_edge_bus.rest_guard import addresses
 from nova_edge_bus.rest_guard import errors
 from nova_edge_bus.rest_guard import settings as times
@@ -33,7 +33,7 @@ def register(subparsers: typing.Any) -> None:
         "--listen",
         action="append",
         required=True,
-        type=_listen,
+        type=arguments.listen,
         metavar="ADDRESS:PORT",
         help="IP address to listen on, 127.0.0.1 if none is given; port 0 takes a free one. "
         "May be repeated, each with its own --upstream, in the same order",
@@ -148,13 +148,6 @@ def _print_bound(bound: list[str], *, as_json: bool) -> None:
     else:
         for address in bound:
             print(f"listening on {address}", flush=True)
-
-
-def _listen(text: str) -> listening.Address:
-    try:
-        return listening.parse(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from None
 
 
 def _upstream(text: str) -> addresses.Upstream:
