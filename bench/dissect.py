@@ -14,6 +14,7 @@ import typing
 
 from nova_edge_bus import errors
 from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import history
 from nova_edge_bus.protocol import messages
 
 _ZMTP_GREETING = 64
@@ -73,6 +74,7 @@ class Zmtp:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._codec = codec.Codec(compress=False)
+        self._said: history.History | None = None
         self._buffer = bytearray()
         self._is_lost = False
 
@@ -109,11 +111,15 @@ class Zmtp:
     def _packet(self, packet: bytes, size: int) -> _Found:
         """Each message of a packet has its share of what the packet takes."""
         try:
-            batch = self._codec.decode(packet)
+            batch = self._codec.decode(packet, self._said)
         except errors.ProtocolError:
             self._is_lost = True
             yield "unknown", size
             return
+        for message in batch:
+            # The endpoints of a benchmark keep all that is offered: each direction says it.
+            if isinstance(message, messages.Hello | messages.Welcome):
+                self._said = history.of(message.history)
         plain = [len(self._codec.encode([message])) for message in batch]
         for message, own in zip(batch, plain, strict=True):
             yield self._kind(message), size * own / sum(plain)

@@ -16,6 +16,8 @@ from bench import dissect
 from bench import lossy
 from nova_edge_bus.driver import body
 from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import compression
+from nova_edge_bus.protocol import history
 from nova_edge_bus.protocol import messages
 from tests.faults import packets
 
@@ -130,6 +132,20 @@ def test_a_stream_of_the_edge_bus_is_taken_apart_to_the_last_byte() -> None:
 
 def amqp(kind: int, payload: bytes, channel: int = 1) -> bytes:
     return struct.pack(">BHI", kind, channel, len(payload)) + payload + b"\xce"
+
+
+def test_packets_that_refer_to_what_was_said_are_taken_apart() -> None:
+    packer, said = codec.Codec(), history.of(1000)
+    hello = messages.Hello(1, 1, b"p" * 8, b"", 0, b"", "h", "s", 9, 9, True, 1000)
+    packets = [packer.encode([hello])]
+    packets += [packer.encode([saved(number)], said=said) for number in range(3)]
+    assert packets[-1][0] == compression.Encoding.ZSTD_HISTORY_1
+    up = b"".join(zmtp(packet) for packet in packets)
+    parts = dissect.Parts(dissect.Zmtp)
+    in_chunks(parts, up, up=True)
+    assert parts.kinds.keys() == {"Hello", "Deliver Instance.save"}
+    assert parts.kinds["Deliver Instance.save"].messages == 3
+    assert sum(part.up_bytes for part in parts.kinds.values()) == pytest.approx(len(up))
 
 
 def published(method: tuple[int, int], message: dict[str, object]) -> bytes:

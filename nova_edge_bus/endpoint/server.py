@@ -16,7 +16,7 @@ from nova_edge_bus.endpoint import listening
 from nova_edge_bus.endpoint import refusals
 from nova_edge_bus.keys import credentials
 from nova_edge_bus.keys import files
-from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import compression
 from nova_edge_bus.protocol import identity
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import router
@@ -230,7 +230,7 @@ class EndpointServer:
     def _write(self) -> None:
         assert self._socket is not None
         send = self._socket.send_multipart
-        for key, packet in self.router.outgoing():
+        for key, packet, batch in self.router.outgoing():
             try:
                 send((key, packet), zmq.DONTWAIT)
             except zmq.ZMQError as exc:
@@ -238,7 +238,7 @@ class EndpointServer:
                 # credit allows, so it has stopped reading what needs none.
                 if exc.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                     raise
-                self.router.unreachable(key, packet)
+                self.router.unreachable(key, batch)
 
     def _make_socket(self) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
@@ -246,7 +246,7 @@ class EndpointServer:
         socket.setsockopt(zmq.SNDHWM, _SEND_QUEUE)
         socket.setsockopt(zmq.RCVHWM, _RECEIVE_QUEUE)
         socket.setsockopt(zmq.LINGER, _LINGER)
-        socket.setsockopt(zmq.MAXMSGSIZE, codec.MAX_PACKET)
+        socket.setsockopt(zmq.MAXMSGSIZE, compression.MAX_PACKET)
         socket.setsockopt(zmq.BACKLOG, _BACKLOG)
         socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_LIMIT)
         socket.setsockopt(zmq.TCP_KEEPALIVE, 1)

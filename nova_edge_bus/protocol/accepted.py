@@ -5,6 +5,8 @@ import collections.abc
 
 from nova_edge_bus.protocol import allowance
 from nova_edge_bus.protocol import codec as codecs
+from nova_edge_bus.protocol import compression
+from nova_edge_bus.protocol import history
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import session
 from nova_edge_bus.protocol import states
@@ -48,9 +50,13 @@ class AcceptSession(session.Session):
 
     def receive(self, packet: bytes | memoryview, now: float) -> list[messages.Message]:
         """As any session does; what is too large for a HELLO is not looked into."""
-        if self.state is State.GREETING and codecs.unpacked_size(packet) > MAX_GREETING:
-            self._move(Event.RESET, "reset: a large packet before HELLO", messages.Reset())
-            return []
+        if self.state is State.GREETING:
+            if compression.refers_to_history(packet):
+                self._move(Event.RESET, "reset: a packet of another session", messages.Reset())
+                return []
+            if compression.unpacked_size(packet) > MAX_GREETING:
+                self._move(Event.RESET, "reset: a large packet before HELLO", messages.Reset())
+                return []
         return super().receive(packet, now)
 
     def charge(self, amount: int) -> None:
@@ -76,9 +82,18 @@ class AcceptSession(session.Session):
         self.hello = hello
         self._compress = hello.compress
         self._grant(hello.window_messages, hello.window_bytes)
+        kept = min(hello.history, history.SIZE) if hello.compress else 0
+        self._heard = history.of(kept)
         version = min(hello.newest_version, self._welcome.version)
-        self._control.append(self._welcome._replace(version=version))
+        self._control.append(self._welcome._replace(version=version, history=kept))
         self._move(Event.HELLO)
+
+    def _encode(self, batch: list[messages.Message]) -> bytes:
+        packet = super()._encode(batch)
+        # The peer begins to remember when it has read the packet with the Welcome.
+        if isinstance(batch[0], messages.Welcome):
+            self._said = history.of(batch[0].history)
+        return packet
 
     def _judge(self, hello: messages.Hello) -> messages.Reject | None:
         newest = self._welcome.version

@@ -3,7 +3,6 @@
 
 import collections.abc
 
-from nova_edge_bus.protocol import codec as codecs
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import shapes
 
@@ -14,13 +13,10 @@ _OWN_LISTS = 3
 """The lists that a message is made of at most: itself and two of its fields."""
 
 
-def packets(
+def parted(
     weighed: collections.abc.Iterable[tuple[int, messages.Message]],
-    codec: codecs.Codec,
-    *,
-    compress: bool,
-) -> collections.abc.Iterator[bytes]:
-    """Put messages, each with its weight, into packets in their order."""
+) -> collections.abc.Iterator[list[messages.Message]]:
+    """Part messages, each with its weight, into what goes into one packet, in their order."""
     size, lists = 0, 1
     current: list[messages.Message] = []
     for weight, message in weighed:
@@ -30,13 +26,13 @@ def packets(
             or len(current) == shapes.MAX_LIST
             or lists + its_lists > shapes.MAX_LISTS
         ):
-            yield codec.encode(current, compress=compress)
+            yield current
             size, lists, current = 0, 1, []
         current.append(message)
         size += weight
         lists += its_lists
     if current:
-        yield codec.encode(current, compress=compress)
+        yield current
 
 
 def _elements(message: messages.Message) -> int:

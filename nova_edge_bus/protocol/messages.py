@@ -39,7 +39,8 @@ class Hello(typing.NamedTuple):
     """Peer to endpoint, first of a session: who speaks, and how much it can be sent.
 
     ``outbox`` is empty for a peer without a journal. ``compress`` tells whether the peer wants
-    compressed packets, which pays where the link is narrower than the processors are slow.
+    compressed packets, which pays where the link is narrower than the processors are slow, and
+    ``history`` how many bytes of what was said the peer would keep in each direction for that.
     """
 
     oldest_version: int
@@ -53,12 +54,14 @@ class Hello(typing.NamedTuple):
     window_messages: int
     window_bytes: int
     compress: bool = True
+    history: int = 0
 
 
 class Welcome(typing.NamedTuple):
     """Endpoint to peer: the session stands. ``heartbeat`` and ``spread`` are in milliseconds.
 
     ``spread`` is the time over which its peers are to spread their next HELLOs, should it go.
+    ``history`` is how many bytes of what was said both keep, no more than the HELLO has offered.
     """
 
     version: int
@@ -67,6 +70,7 @@ class Welcome(typing.NamedTuple):
     window_messages: int
     window_bytes: int
     spread: int = 0
+    history: int = 0
 
 
 class Reject(typing.NamedTuple):
@@ -358,7 +362,8 @@ CREDITED = frozenset({Deliver, Accept, Reply, Holding, Refuse, Fanout, FanoutSen
 """The messages that are sent on to others and so count against a session's credit."""
 
 APPENDED: dict[type[tuple[typing.Any, ...]], int] = {
-    Welcome: 1,
+    Hello: 1,
+    Welcome: 2,
     Listen: 1,
     Consumer: 1,
     Deliver: 1,

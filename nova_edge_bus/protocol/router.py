@@ -74,7 +74,7 @@ class Router:
         self._by_id: dict[bytes, _Peer] = {}
         self._by_outbox: dict[bytes, _Peer] = {}
         self._dirty: dict[Key, _Peer] = {}
-        self._farewells: list[tuple[Key, bytes]] = []
+        self._farewells: list[tuple[Key, bytes, list[messages.Message]]] = []
         self._deadlines = entrance.Deadlines()
         self._owners = entrance.Owners()
         self._guests = guests.Guests()
@@ -134,9 +134,9 @@ class Router:
             peer.session.close(text)
             self._remove(peer)
 
-    def unreachable(self, key: Key, packet: bytes) -> None:
-        """Learn that the connection *key* is gone or stuck, and this packet with it."""
-        for message in self._codec.decode(packet):
+    def unreachable(self, key: Key, batch: list[messages.Message]) -> None:
+        """Learn that the connection *key* is gone or stuck, and a packet with these messages."""
+        for message in batch:
             if isinstance(message, messages.Deliver):
                 self._refuse_undelivered(message)
         peer = self._peers.get(key)
@@ -144,23 +144,26 @@ class Router:
             peer.session.lose("connection lost")
             self._remove(peer)
 
-    def outgoing(self) -> collections.abc.Iterator[tuple[Key, bytes]]:
-        """Packets to write now, each with its connection; once given they count as written."""
+    def outgoing(self) -> collections.abc.Iterator[tuple[Key, bytes, list[messages.Message]]]:
+        """Packets to write now, each with its connection and its messages.
+
+        Once given they count as written, unless :meth:`unreachable` is told of the messages.
+        """
         for key, push in self._routes.pushes(_PUSHES_A_TURN, self._leaves_unread):
             peer = self._peers[key]
             peer.session.forward(push)
             self._dirty[key] = peer
         farewells, self._farewells = self._farewells, []
-        for key, packet in farewells:
-            yield key, self._count_out(packet)
+        for key, packet, batch in farewells:
+            yield key, self._count_out(packet), batch
         dirty, self._dirty = self._dirty, {}
         for key, peer in dirty.items():
-            packets = peer.session.outgoing()
+            packets = peer.session.outgoing_batches()
             self._count_pending(peer)
             if peer.held:
                 self._return_credit(peer)
-            for packet in packets:
-                yield key, self._count_out(packet)
+            for packet, batch in packets:
+                yield key, self._count_out(packet), batch
 
     def tick(self, now: float) -> None:
         """Do what time brings: heartbeats, the end of silent sessions, pushes of routes."""
@@ -214,7 +217,7 @@ class Router:
                 self.stats.rejected[messages.Rejection(session.rejection).name] += 1
             if session.broke_rules and visitor:
                 self._on_refused(visitor, session.reason)
-            self._farewells.extend((key, packet) for packet in session.outgoing())
+            self._farewells.extend((key, *packet) for packet in session.outgoing_batches())
             return
         hello = session.hello
         peer = _Peer(key, session, hello, hello.peer, hello.outbox, visitor=visitor)
@@ -293,7 +296,7 @@ class Router:
             self._on_refused(peer.visitor, peer.session.reason)
         self.stats.sessions = len(self._peers)
         session = peer.session
-        self._farewells.extend((peer.key, packet) for packet in session.outgoing())
+        self._farewells.extend((peer.key, *packet) for packet in session.outgoing_batches())
         self._count_pending(peer)
         for message in session.undelivered:
             if isinstance(message, messages.Deliver):

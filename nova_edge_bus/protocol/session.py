@@ -15,6 +15,7 @@ from nova_edge_bus.protocol import allowance
 from nova_edge_bus.protocol import batches
 from nova_edge_bus.protocol import codec as codecs
 from nova_edge_bus.protocol import credit
+from nova_edge_bus.protocol import history
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import shapes
 from nova_edge_bus.protocol import states
@@ -63,6 +64,8 @@ class Session:
         self.undelivered: list[messages.Message] = []
         self._codec = codec
         self._compress = codec.compress
+        self._said: history.History | None = None
+        self._heard: history.History | None = None
         self._pinged: float | None = None
         self._pings = 0
         self._receive_window = credit.ReceiveWindow(*window)
@@ -123,12 +126,19 @@ class Session:
 
         A closed session gives what it had left to say, once.
         """
+        return [packet for packet, _ in self.outgoing_batches()]
+
+    def outgoing_batches(self) -> list[tuple[bytes, list[messages.Message]]]:
+        """As :meth:`outgoing`, each packet with the messages that are in it."""
         batch, self._control = self._control, []
         if self.state is State.UP and self._receive_window.due:
             batch.append(self._receive_window.report())
         if not batch and not (self._waiting and self._send_window.open):
             return []
-        return list(batches.packets(self._writable(batch), self._codec, compress=self._compress))
+        return [(self._encode(one), one) for one in batches.parted(self._writable(batch))]
+
+    def _encode(self, batch: list[messages.Message]) -> bytes:
+        return self._codec.encode(batch, compress=self._compress, said=self._said)
 
     def _writable(
         self, batch: list[messages.Message]
@@ -169,7 +179,7 @@ class Session:
         self._pinged = None
         count, size = self._receive_window.arrivals
         try:
-            batch = self._codec.decode(packet)
+            batch = self._codec.decode(packet, self._heard)
         except errors.ProtocolError as exc:
             self._violated(str(exc))
             return []
@@ -327,7 +337,8 @@ class DialSession(Session):
     ) -> None:
         super().__init__(codec, (hello.window_messages, hello.window_bytes), now)
         shapes.check_size(hello)
-        self.hello = hello._replace(compress=codec.compress)
+        kept = history.SIZE if codec.compress else 0
+        self.hello = hello._replace(compress=codec.compress, history=kept)
         self.welcome: messages.Welcome | None = None
         self.urgent = False
         self._link_timeout = link_timeout
@@ -354,6 +365,11 @@ class DialSession(Session):
         if not self.hello.oldest_version <= welcome.version <= self.hello.newest_version:
             self._violated(f"endpoint chose version {welcome.version}, which was not offered")
             return
+        if welcome.history > self.hello.history:
+            self._violated(f"endpoint keeps a history of {welcome.history}, more than was offered")
+            return
         self.welcome = welcome
+        self._said = history.of(welcome.history)
+        self._heard = history.of(welcome.history)
         self._grant(welcome.window_messages, welcome.window_bytes)
         self._move(Event.WELCOME)

@@ -12,6 +12,7 @@ from nova_edge_bus import errors
 from nova_edge_bus import events
 from nova_edge_bus import settings as settings_module
 from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import compression
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import session as protocol_session
 from nova_edge_bus.runtime import handshake
@@ -220,7 +221,7 @@ class Link:
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, HIGH_WATER_MARK)
         socket.set(zmq.RCVHWM, HIGH_WATER_MARK)
-        socket.set(zmq.MAXMSGSIZE, codec.MAX_PACKET)
+        socket.set(zmq.MAXMSGSIZE, compression.MAX_PACKET)
         socket.set(zmq.RECONNECT_IVL, 100)
         socket.set(zmq.RECONNECT_IVL_MAX, 2000)
         socket.set(zmq.IPV6, 1)

@@ -15,7 +15,7 @@ import msgpack
 import zmq
 import zstandard
 
-from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import compression
 from nova_edge_bus.protocol import messages
 from tests.driver import attackers
 from tests.driver import peers
@@ -84,7 +84,7 @@ def bomb() -> bytes:
 
 def bomb_of_a_body() -> bytes:
     """Little that claims to be more than a packet may be."""
-    packed = zstandard.ZstdCompressor().compress(bytes(codec.MAX_PACKET + 1))
+    packed = zstandard.ZstdCompressor().compress(bytes(compression.MAX_PACKET + 1))
     return b"\x01" + packed
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from nova_edge_bus.protocol import allowance
 from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import compression
 from nova_edge_bus.protocol import messages
 from tests.driver import attackers
 from tests.driver import endpoints
@@ -65,7 +66,7 @@ def test_with_a_key_of_ones_own(
         assert "without credit" in floods.until_ended(come("pinger"), floods.many_pings())
     with calling.told("a frame that is too large"):
         large = come("large")
-        large.socket.send(bytes(codec.MAX_PACKET + 1))
+        large.socket.send(bytes(compression.MAX_PACKET + 1))
         floods.until_disconnected(large)
     with calling.told("100,000 addresses"):
         greedy = come("greedy")

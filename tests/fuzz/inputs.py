@@ -14,12 +14,15 @@ import msgpack
 import zstandard
 
 from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import compression
+from nova_edge_bus.protocol import history
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import shapes
 
 _GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 _PLAIN = codec.Codec(compress=False)
 _COMPRESSING = codec.Codec()
+_COMPRESSOR = compression.Compressor()
 _ZSTD = zstandard.ZstdCompressor(level=1)
 
 PEERS = tuple(f"p-{number:06}".encode() for number in range(6))
@@ -80,7 +83,21 @@ class Inputs:
         packed = bytearray(_ZSTD.compress(inside * self.random.choice((1, 1, 1, 500))))
         if self.random.random() < 0.4:
             packed[self.random.randrange(len(packed))] = self.random.randrange(256)
-        return self.random.choice((b"\x01", b"\x02")) + packed
+        return self.random.choice((b"\x01", b"\x02", b"\x03")) + packed
+
+    def referring(self, packet: bytes, heard: history.History | None) -> bytes:
+        """Now and then *packet* as one that refers to what its reader has heard, or did not."""
+        if packet[:1] != b"\x00" or self.random.random() < 0.7:
+            return packet
+        said = history.History(history.SIZE)
+        if heard is not None:
+            said.remember(heard.text)
+        if self.random.random() < 0.1:
+            said.remember(self.noise())
+        packed = bytearray(_COMPRESSOR.compress(memoryview(packet)[1:], said) or packet)
+        if self.random.random() < 0.2:
+            self._damage(packed)
+        return bytes(packed)
 
     def mutated(self) -> bytes:
         """A packet that was right once."""
@@ -145,6 +162,7 @@ class Inputs:
             1, 1, PEERS[number], OUTBOXES[number], self.random.randrange(1, 4), b"nonce",
             HOSTS[number], "nova-compute", self.random.choice((0, 1, 8, 512, 2**40)),
             self.random.choice((0, 1, 4096, 1 << 20, 2**62)), self.random.random() < 0.5,
+            self.random.choice((0, 1, 300, history.SIZE, 2**62)),
         )  # fmt: skip
 
     def _field(self, name: str, hint: Any) -> Any:

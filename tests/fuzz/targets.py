@@ -17,6 +17,8 @@ from nova_edge_bus.delivery import sender as sender_module
 from nova_edge_bus.delivery import streams
 from nova_edge_bus.endpoint import server
 from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import compression
+from nova_edge_bus.protocol import history
 from nova_edge_bus.protocol import identity
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import router as router_module
@@ -45,8 +47,12 @@ class CodecTarget:
 
     def feed(self) -> None:
         """Read one packet."""
+        packet = self._source.packet()
+        heard = history.of(self._source.random.choice((0, 100, history.SIZE)))
+        if heard is not None:
+            heard.remember(packet)
         try:
-            batch = _CODEC.decode(self._source.packet())
+            batch = _CODEC.decode(self._source.referring(packet, heard), heard)
         except errors.ProtocolError:
             return
         again = _CODEC.decode(_CODEC.encode(batch))
@@ -76,7 +82,9 @@ class PeerTarget:
             self._source.hello(0), link_timeout=3.0, now=self._now, codec=_CODEC
         )
         if self._source.random.random() < 0.9:
-            welcome = messages.Welcome(1, b"endpoint", 1000, 8, 4096)
+            kept = self._source.random.choice((0, 100, history.SIZE))
+            kept = min(kept, self._session.hello.history)
+            welcome = messages.Welcome(1, b"endpoint", 1000, 8, 4096, 0, kept)
             self._session.receive(_CODEC.encode([welcome]), self._now)
 
     def feed(self) -> None:
@@ -86,6 +94,7 @@ class PeerTarget:
         if random.random() < 0.3:
             self._call()
         packet = self._source.packet(_FROM_ENDPOINT)
+        packet = self._source.referring(packet, self._session._heard)
         for message in self._session.receive(packet, self._now):
             self._take(message)
             self._session.consumed(message)
@@ -99,7 +108,7 @@ class PeerTarget:
         for message in self._port.take():
             self._session.queue(message)
         for packet in self._session.outgoing():
-            assert len(packet) <= codec.MAX_PACKET
+            assert len(packet) <= compression.MAX_PACKET
         if self._session.closed:
             self._directory.forget_endpoint("endpoint")
             self._sender.endpoint_down("endpoint")
@@ -226,17 +235,19 @@ class RouterTarget:
         number = random.randrange(6)
         key = f"key-{number}".encode()
         if router.knows(key) or random.random() < 0.2:
+            peer = router._peers.get(key)
             packet = self._source.packet(_FROM_PEER)
+            packet = self._source.referring(packet, peer.session._heard if peer else None)
         else:
             hello = self._source.hello(number)._replace(service=_SERVICES[number % 2])
             packet = _CODEC.encode([hello])
         self._now += random.choice((0.0, 0.0, 0.03, 2.0))
         router.receive(key, packet, self._now, self._visitors[number])
         router.tick(self._now)
-        for to, written in router.outgoing():
-            assert len(written) <= codec.MAX_PACKET
+        for to, written, batch in router.outgoing():
+            assert len(written) <= compression.MAX_PACKET
             if random.random() < 0.02:
-                router.unreachable(to, written)
+                router.unreachable(to, batch)
         if random.random() < 0.01:
             router.dismiss(key, "revoked")
         self._check()

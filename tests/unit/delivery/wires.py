@@ -41,10 +41,10 @@ class Endpoint:
         if self.router is None:
             return
         self.router.tick(now)
-        for key, packet in list(self.router.outgoing()):
+        for key, packet, batch in list(self.router.outgoing()):
             connection = self.connections.get(key)
             if connection is None or connection.endpoint_knows:
-                self.router.unreachable(key, packet)
+                self.router.unreachable(key, batch)
             elif connection.is_up:
                 connection.down.append(packet)
 

@@ -13,6 +13,7 @@ from nova_edge_bus.endpoint import server
 from nova_edge_bus.protocol import accepted
 from nova_edge_bus.protocol import allowance
 from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import compression
 from nova_edge_bus.protocol import session
 from nova_edge_bus.protocol import settings as limits
 from nova_edge_bus.runtime import mailbox
@@ -38,7 +39,7 @@ CLOSED = "the session ends, with the reason"
 KEY = "with a compute's key, else"
 AT_AN_ENDPOINT = table(
     "Bounds at an endpoint",
-    ("a ZeroMQ frame", mib(codec.MAX_PACKET), "ZeroMQ closes the connection"),
+    ("a ZeroMQ frame", mib(compression.MAX_PACKET), "ZeroMQ closes the connection"),
     (
         "a connection until it has proved a key",
         f"{server._HANDSHAKE_LIMIT // 1000} s",
@@ -59,7 +60,7 @@ AT_AN_ENDPOINT = table(
     ("sessions", f"{SETTINGS.max_sessions:,} (``--max-sessions``)", "rejected as FULL"),
     (
         "a compressed packet, unpacked",
-        f"{mib(codec.FREE_EXPANSION)}, or {codec.MAX_RATIO} times its size",
+        f"{mib(compression.FREE_EXPANSION)}, or {compression.MAX_RATIO} times its size",
         CLOSED,
     ),
     ("a packet beside bodies, where it is large", mib(codec.MAX_BESIDE_BODIES), CLOSED),

@@ -111,11 +111,11 @@ class Fleet:
                 moved += 1
                 self.router.receive(peer.key, packet, self.now, peer.visitor)
         self.router.tick(self.now)
-        for key, packet in self.router.outgoing():
+        for key, packet, batch in self.router.outgoing():
             moved += 1
             receiver = self.peers.get(key)
             if receiver is None:
-                self.router.unreachable(key, packet)
+                self.router.unreachable(key, batch)
             else:
                 receiver.arriving.append(packet)
         for peer in awake:

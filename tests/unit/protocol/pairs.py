@@ -3,6 +3,7 @@
 
 from nova_edge_bus.protocol import accepted
 from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import history
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import session
 
@@ -11,7 +12,17 @@ LINK_TIMEOUT = 3.0
 HEARTBEAT = 2.0
 
 HELLO = messages.Hello(
-    1, 1, b"peer----", b"outbox--", 1, b"nonce---", "edge-7", "nova-compute", 8, 4096
+    1,
+    1,
+    b"peer----",
+    b"outbox--",
+    1,
+    b"nonce---",
+    "edge-7",
+    "nova-compute",
+    8,
+    4096,
+    history=history.SIZE,
 )
 WELCOME = messages.Welcome(1, b"endpoint", round(HEARTBEAT * 1000), 4, 2048)
 
@@ -42,17 +53,17 @@ def say(target: session.Session, *batch: messages.Message, now: float = 0.0) -> 
 
 def heard(source: session.Session) -> list[messages.Message]:
     """What *source* says now."""
-    return [message for packet in source.outgoing() for message in CODEC.decode(packet)]
+    return [message for _, batch in source.outgoing_batches() for message in batch]
 
 
 def carry_seen(
     source: session.Session, target: session.Session, now: float
 ) -> list[messages.Message]:
     """As :func:`carry`, but give everything that *source* said."""
-    packets = source.outgoing()
-    for packet in packets:
+    packets = source.outgoing_batches()
+    for packet, _ in packets:
         target.receive(packet, now)
-    return [message for packet in packets for message in CODEC.decode(packet)]
+    return [message for _, batch in packets for message in batch]
 
 
 def joined(now: float = 0.0) -> tuple[session.DialSession, accepted.AcceptSession]:

@@ -11,6 +11,7 @@ from nova_edge_bus import errors
 from nova_edge_bus.protocol import accepted
 from nova_edge_bus.protocol import allowance
 from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import compression
 from nova_edge_bus.protocol import identity
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import session
@@ -63,7 +64,7 @@ def test_many_small_things_are_no_body() -> None:
     items = [[99, *["ab"] * 4000]] * 1200
     items.append([99, *[bytes(60_000)]])
     plain = b"\x00" + msgpack.packb(items)
-    assert len(plain) < codec.MAX_PACKET
+    assert len(plain) < compression.MAX_PACKET
     with pytest.raises(errors.ProtocolError, match="has 4001 fields"):
         CODEC.decode(plain)
     nested = b"\x00" + msgpack.packb([[99, ["ab"] * 4000]] * 1200)
@@ -197,10 +198,10 @@ def test_what_others_are_told_on_its_account_counts() -> None:
 def test_a_packet_before_the_hello_is_a_hello_or_not_looked_into() -> None:
     world = fleet.Fleet()
     world.router.receive(b"key", zstd([[99] + ["ab"] * 4095] * 80), 0.0)
-    (_, answer), *_ = world.router.outgoing()
+    (_, answer, _), *_ = world.router.outgoing()
     assert CODEC.decode(answer) == [messages.Reset()]
     hello = pairs.HELLO._replace(host="h" * 255, service="s" * 255)
-    assert codec.unpacked_size(CODEC.encode([hello])) < accepted.MAX_GREETING / 4
+    assert compression.unpacked_size(CODEC.encode([hello])) < accepted.MAX_GREETING / 4
 
 
 # What one session may leave unread.
@@ -219,7 +220,7 @@ def test_who_does_not_read_is_told_no_more_until_he_does() -> None:
     world.settle()
     told = len(reader.arriving)
     one = 32 * (2000 + 64)
-    sizes = [codec.unpacked_size(packet) for packet in reader.arriving]
+    sizes = [compression.unpacked_size(packet) for packet in reader.arriving]
     assert sum(sizes) < allowance.MAX_UNREAD + 2 * one
     for _ in range(20):
         reader.session.queue(messages.Lookup([f"v/e/{number}" for number in range(40)]))

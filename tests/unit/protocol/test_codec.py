@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from nova_edge_bus import errors
 from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import compression
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import shapes
 from tests.unit.protocol import strategies
@@ -195,8 +196,8 @@ def test_refused(items: Any) -> None:
         pytest.param(b"\x00\x90\x90", id="trailing bytes"),
         pytest.param(b"\x00\x91\x92\x06", id="cut off"),
         pytest.param(b"\x00\x91\x92\x13\x91\xa1\xff", id="not UTF-8"),
-        pytest.param(b"\x03\x90", id="unknown encoding"),
-        pytest.param(b"\x00" + b"\x90" * codec.MAX_PACKET, id="longer than a packet"),
+        pytest.param(b"\x04\x90", id="unknown encoding"),
+        pytest.param(b"\x00" + b"\x90" * compression.MAX_PACKET, id="longer than a packet"),
         pytest.param(b"\x01" + b"(\xb5/\xfd", id="half a zstd header"),
     ],
 )
@@ -249,7 +250,7 @@ def test_the_dictionary_pays_for_a_single_heartbeat() -> None:
     body = json.dumps([{}, {"method": "object_action", "args": args, "version": "3.0"}])
     message = DELIVER._replace(body=body.encode())
     packed = CODEC.encode([message])
-    assert packed[0] == codec.Encoding.ZSTD_DICTIONARY_1
+    assert packed[0] == compression.Encoding.ZSTD_DICTIONARY_1
     assert len(packed) < len(compressed(PLAIN.encode([message]))) / 2
 
 

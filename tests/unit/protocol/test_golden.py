@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import history
 from nova_edge_bus.protocol import messages
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -17,6 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 FILES = {
     "v1": "e68c51a947c4ff2d5b7ec855b6eb2da2b6b180c06f6565410f97bf0701a7e08c",
     "v1-backlog": "81874848285bd64349548bf43cc94c46125ebdf7339bebd1c5641738c67f8fc6",
+    "v1-history": "aee1f982d90161cbeb9fad05c9427d58e6243a4040d5b531e3fe8b44853a8906",
     "v1-identity": "52da932e6de48d506c7a63ba1959f86b9349d1dbfe10406c2b7e202aeba0daa8",
     "v1-report": "b2ae595cc203082879b71db078b40be276196bbef9e864bf6a29fb94cc84a987",
     "v1-unused": "0be9e4535ac81925579c06aedf8370cae293853b7f06d53af748f92c31c203b3",
@@ -70,3 +72,15 @@ def test_vector(vector: dict[str, Any]) -> None:
     assert [type(one) for one in decoded] == [type(one) for one in expected]
     if vector["canonical"]:
         assert codec.Codec(compress=False).encode(expected) == packet
+
+
+def test_packets_that_refer_to_those_before_them() -> None:
+    golden = GOLDEN["v1-history"]
+    heard = history.History(golden["kept"])
+    encodings = []
+    for said in golden["conversation"]:
+        packet = bytes.fromhex(said["packet"])
+        encodings.append(packet[0])
+        expected = [message(written) for written in said["messages"]]
+        assert codec.Codec().decode(packet, heard) == expected, said["name"]
+    assert set(encodings) == {0, 2, 3}

@@ -282,7 +282,7 @@ def test_peers_without_a_journal_are_not_fenced() -> None:
 def test_an_unknown_connection_is_reset() -> None:
     world = fleet.Fleet()
     world.router.receive(b"stranger", pairs.CODEC.encode([messages.Ping(1)]), 0.0)
-    ((key, packet),) = world.router.outgoing()
+    ((key, packet, _),) = world.router.outgoing()
     assert key == b"stranger"
     assert pairs.CODEC.decode(packet) == [messages.Reset()]
     world.router.receive(b"stranger", b"\x00\x90", 0.0)

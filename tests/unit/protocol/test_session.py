@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from nova_edge_bus import errors
+from nova_edge_bus.protocol import history
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import session
 from nova_edge_bus.protocol import shapes
@@ -153,7 +154,8 @@ def test_versions(oldest: int, newest: int, chosen: int | None) -> None:
         assert accepted.rejection == messages.Rejection.VERSION
         assert f"peer {oldest} to {newest}" in accepted.reason
     else:
-        assert pairs.heard(accepted) == [pairs.WELCOME._replace(version=chosen)]
+        expected = pairs.WELCOME._replace(version=chosen, history=history.SIZE)
+        assert pairs.heard(accepted) == [expected]
 
 
 def test_a_version_that_was_not_offered_is_a_violation() -> None:

@@ -31,7 +31,9 @@ class Side:
 
     def __init__(self, own: session.Session) -> None:
         self.session = own
-        self.arriving: collections.deque[bytes] = collections.deque()
+        self.arriving: collections.deque[tuple[bytes, list[messages.Message]]] = (
+            collections.deque()
+        )
         self.sent: list[messages.Message] = []
         self.source: list[messages.Message] = []
         self.received: list[messages.Message] = []
@@ -88,13 +90,14 @@ class SessionMachine(stateful.RuleBasedStateMachine):
     @stateful.rule(name=NAMES)
     def write(self, name: str) -> None:
         other = self.sides["endpoint" if name == "peer" else "peer"]
-        other.arriving.extend(self.sides[name].session.outgoing())
+        other.arriving.extend(self.sides[name].session.outgoing_batches())
 
     @stateful.rule(name=NAMES, packets=st.integers(1, 3))
     def read(self, name: str, packets: int) -> None:
         side = self.sides[name]
         for _ in range(min(packets, len(side.arriving))):
-            inbound = side.session.receive(side.arriving.popleft(), self.now)
+            packet, _ = side.arriving.popleft()
+            inbound = side.session.receive(packet, self.now)
             side.received.extend(inbound)
             side.untaken.extend(inbound)
 
@@ -138,12 +141,8 @@ class SessionMachine(stateful.RuleBasedStateMachine):
         for name, (window_messages, window_bytes) in windows.items():
             side = self.sides[name]
             outstanding: list[Any] = list(side.untaken)
-            for packet in side.arriving:
-                outstanding += [
-                    message
-                    for message in pairs.CODEC.decode(packet)
-                    if isinstance(message, messages.Reply)
-                ]
+            for _, batch in side.arriving:
+                outstanding += [one for one in batch if isinstance(one, messages.Reply)]
             assert len(outstanding) <= window_messages
             assert sum(64 + len(message.body) for message in outstanding[:-1]) < window_bytes
 

@@ -12,6 +12,7 @@ import pytest
 
 from nova_edge_bus.protocol import accepted
 from nova_edge_bus.protocol import codec
+from nova_edge_bus.protocol import compression
 from nova_edge_bus.protocol import credit
 from nova_edge_bus.protocol import messages
 from nova_edge_bus.protocol import routes
@@ -91,7 +92,7 @@ TABLES = [
         "The endpoint's side", ("state", "event", "next state"),
         state_rows(states.ACCEPT_TRANSITIONS),
     ),
-    table("Encodings", ("first byte", "encoding"), choice_rows(codec.Encoding)),
+    table("Encodings", ("first byte", "encoding"), choice_rows(compression.Encoding)),
     table("Kinds of a delivery", ("value", "kind"), choice_rows(messages.Kind)),
     table("Status of a reply", ("value", "status"), choice_rows(messages.Status)),
     table("Reasons to refuse a delivery", ("value", "reason"), choice_rows(messages.Refusal)),
@@ -100,7 +101,7 @@ TABLES = [
     table(
         "Limits", ("what", "at most"),
         [
-            ("bytes of a packet", codec.MAX_PACKET),
+            ("bytes of a packet", compression.MAX_PACKET),
             ("bytes of a body", shapes.MAX_BODY),
             ("characters of a text", shapes.MAX_TEXT),
             ("bytes of an id", shapes.MAX_ID),
@@ -116,8 +117,8 @@ TABLES = [
                 f"bytes beside the bodies in an unpacked packet of more than {codec.LARGE}",
                 codec.MAX_BESIDE_BODIES,
             ),
-            ("bytes a packet expands to without regard to its size", codec.FREE_EXPANSION),
-            ("times its own size that a larger packet expands to", codec.MAX_RATIO),
+            ("bytes a packet expands to without regard to its size", compression.FREE_EXPANSION),
+            ("times its own size that a larger packet expands to", compression.MAX_RATIO),
         ],
     ),
     table(
