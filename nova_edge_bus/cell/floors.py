@@ -178,9 +178,16 @@ def audited(connection: sqlalchemy.Connection, claim: Claim, highest: int) -> in
     """Return the floor of a stream that is being audited, raised as far as it can be.
 
     The first audit of a stream finds nothing missing: rows may have been deleted without a floor.
+    Before that the stream had a floor of the other kind, and what lies below that one is not
+    missing either: a conductor may have deleted it while the question was under way.
 
     :param highest: the highest seq of the outbox that has a row, 0 for none
     """
+    floor = _audited(connection, claim, highest)
+    return max(floor, read(connection, claim.outbox, table.unaudited(claim.stream)))
+
+
+def _audited(connection: sqlalchemy.Connection, claim: Claim, highest: int) -> int:
     outbox, stream = claim.outbox, claim.stream
     floor = read(connection, outbox, stream)
     target = min(claim.settled, claim.confirmed)

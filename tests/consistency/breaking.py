@@ -180,7 +180,8 @@ def _a_read_goes_back(of: History, chance: random.Random) -> History | None:
         reads = [each for each in operations if each.kind is Kind.READ]
         for first in reads:
             for second in reads:
-                if first.returned > second.begun:
+                is_kept = first.returned < index.kept_until(first.life)
+                if first.returned > second.begun or not (is_kept or first.life == second.life):
                     continue
                 for field, value in first.values.items():
                     place = index.place(first.group, field, value)

@@ -112,6 +112,17 @@ def effects(engine: sqlalchemy.Engine, initial: dict[str, dict[str, str]]) -> li
     return found
 
 
+def refused(engine: sqlalchemy.Engine) -> list[tuple[str, int]]:
+    """Outbox and seq of each entry that was ever on record as refused."""
+    query = sqlalchemy.text(
+        "SELECT subject, one FROM commits WHERE what = 'edge_bus_inbox' AND two = :part"
+    )
+    with engine.connect() as connection:
+        return [
+            (row.subject, int(row.one)) for row in connection.execute(query, {"part": _REFUSED})
+        ]
+
+
 def _changes(row: _Row, state: dict[str, dict[str, str]]) -> list[tuple[str, str, str]]:
     if row.what == "instance_faults":
         return [(row.subject, history.FAULT, row.one or "")]

@@ -37,7 +37,7 @@ def durability(index: Index) -> Iterator[Violation]:
             continue
         if operation.kind is Kind.BEAT and beats.get(operation.group, -1.0) > operation.begun:
             continue
-        if not index.is_forgotten(operation):
+        if not (index.is_forgotten(operation) or index.was_refused_in_lost_part(operation)):
             yield Violation(
                 Rule.DURABILITY,
                 f"{operation.name} returned and had no effect; its entry: {outcome}",

@@ -141,7 +141,8 @@ class History:
 
     ``interrupted`` are commands that were begun by a process that did not live to see their end.
     ``superseded`` are lives whose journal was opened elsewhere meanwhile: what they still hold
-    counts for nothing.
+    counts for nothing. ``refused`` are outbox and seq of the entries that the centre's database
+    has on record as refused.
     """
 
     lives: list[Life] = dataclasses.field(default_factory=list)
@@ -153,6 +154,7 @@ class History:
     finals: list[Final] = dataclasses.field(default_factory=list)
     interrupted: list[str] = dataclasses.field(default_factory=list)
     superseded: list[str] = dataclasses.field(default_factory=list)
+    refused: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     nemesis: list[tuple[float, str]] = dataclasses.field(default_factory=list)
 
     def dump(self, path: pathlib.Path) -> None:

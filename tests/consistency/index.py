@@ -16,6 +16,8 @@ from tests.consistency.history import Kind
 from tests.consistency.history import Life
 from tests.consistency.history import Operation
 
+KEPT_AFTER = 2.0
+"""Seconds after which the journal has what was read; it gets that about once a second."""
 INITIAL = -1
 """The place of what was there before all writes."""
 
@@ -59,6 +61,7 @@ class Index:
         self.operations = {each.name: each for each in of.operations if each.kind is not Kind.READ}
         self.endings = {each.name: each for each in of.endings if each.name}
         self._lives = {each.name: each for each in of.lives}
+        self._refused = set(of.refused)
 
     @functools.cached_property
     def by_name(self) -> dict[str, list[Effect]]:
@@ -99,6 +102,34 @@ class Index:
         """Whether an operation ended without effect, and somebody can see that it did."""
         ending = self.endings.get(name)
         return ending is not None and ending.outcome in history.WITHOUT_EFFECT
+
+    def was_refused_in_lost_part(self, operation: Operation) -> bool:
+        """Whether the centre refused it, and said so to a journal that was put back since.
+
+        The journal that is there has the entry, and not its end. It asks once more, and is told
+        that the entry is settled.
+        """
+        ending, host = self.ending_of(operation), self.life(operation).host
+        return (
+            ending is not None
+            and (ending.outbox, ending.seq) in self._refused
+            and any(
+                each.host == host and operation.returned < each.at
+                for each in self.history.restored
+            )
+        )
+
+    def kept_until(self, life: str) -> float:
+        """What a life had read before this moment, the next one on its journal knows."""
+        return self._ends.get(life, 0.0) - KEPT_AFTER
+
+    @functools.cached_property
+    def _ends(self) -> dict[str, float]:
+        """When each life was seen to be there last."""
+        found: dict[str, float] = {}
+        for each in self.history.operations:
+            found[each.life] = max(found.get(each.life, 0.0), each.begun)
+        return found
 
     def is_superseded(self, operation: Operation) -> bool:
         """Whether it was made by a process whose journal had been opened elsewhere."""

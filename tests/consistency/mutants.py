@@ -123,22 +123,14 @@ def _no_row(database: str) -> None:
 def _epoch_ignored(database: str) -> None:
     """An older owner of a journal is taken for the present one.
 
-    Of the epoch alone nothing would be seen: the numbers of the older owner lie below the floor of
-    the newer one, and so the floor stands in for it. It is taken away as well.
+    Of the epoch alone not much would be seen: where a conductor has heard of the floor of the
+    newer one, the numbers of the older owner lie below it. So that is taken away as well.
     """
     _put(entrance, "fence", lambda hello, holder: None)
     _put(senders.Senders, "is_fenced", lambda self, item: False)
     _put(receiver.Receiver, "_raise_floor", lambda *args: None)
     _put(once.Applying, "lies_below_floor", lambda *args: False)
     _put(once.Applying, "comes_too_late", lambda *args: False)
-
-
-@_mutant
-def _epoch_alone_ignored(database: str) -> None:
-    """An older owner's epoch is not looked at by anybody; the floor still is."""
-    _put(entrance, "fence", lambda hello, holder: None)
-    _put(senders.Senders, "is_fenced", lambda self, item: False)
-    _put(reached.Reached, "reach", lambda *args: None)
 
 
 @_mutant

@@ -241,6 +241,8 @@ class Doer:
         try:
             found = way(mark, fields)
         except Exception as error:
+            # Read anew: else what it has not saved is saved with the next one.
+            self._known.pop(group, None)
             self._writer.add("failed", mark, repr(error)[:300])
         else:
             self._writer.add("returned", mark, found)

@@ -47,21 +47,35 @@ def monotonic_reads(index: Index) -> Iterator[Violation]:
     """A read sees what every read of its session had seen that had returned when it began.
 
     "Successive reads reflect a nondecreasing set of writes." What is read was written by somebody,
-    and does not vanish without anybody's knowing.
+    and does not vanish without anybody's knowing. What a process has read in its last moments it
+    may forget with its end, for the journal gets what was read once a second.
     """
     for (_, group), operations in index.sessions.items():
         latest: dict[str, _Seen] = {}
+        fleeting: dict[tuple[str, str], _Seen] = {}
         for is_over, operation in sweep(operations):
             if operation.kind is not Kind.READ:
                 continue
             if not is_over:
-                yield from _behind(index, operation, latest, Rule.MONOTONIC_READS)
+                known = {
+                    field: max(
+                        latest.get(field, (INITIAL, "")),
+                        fleeting.get((operation.life, field), (INITIAL, "")),
+                    )
+                    for field in operation.values
+                }
+                yield from _behind(index, operation, known, Rule.MONOTONIC_READS)
                 yield from _vanished(index, operation)
                 continue
+            is_kept = operation.returned < index.kept_until(operation.life)
             for field, value in operation.values.items():
                 place = index.place(group, field, value)
-                if place is not None:
-                    latest[field] = max(latest.get(field, (INITIAL, "")), (place, operation.name))
+                seen = (INITIAL if place is None else place, operation.name)
+                if is_kept:
+                    latest[field] = max(latest.get(field, (INITIAL, "")), seen)
+                else:
+                    key = (operation.life, field)
+                    fleeting[key] = max(fleeting.get(key, (INITIAL, "")), seen)
 
 
 def monotonic_writes(index: Index) -> Iterator[Violation]:

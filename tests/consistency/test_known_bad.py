@@ -11,6 +11,7 @@ what a bus can do wrong. Each is told as a few lines, in the order of time::
     land x          x had its effect, perhaps long before it began; "land x bare" without the inbox
                     row, "land x seq 9" by a number
     centre name=c   the centre wrote c itself
+    refused x       the centre has on record that it has refused x
     end x OUTCOME   how its entry ended, with the rest of the line as reason
 """
 
@@ -55,6 +56,7 @@ class _Telling:
             "end": self._end,
             "final": self._final,
             "restored": self._restored,
+            "refused": self._refused,
             "interrupted": self.history.interrupted.append,
             "superseded": self.history.superseded.append,
         }
@@ -114,6 +116,9 @@ class _Telling:
     def _final(self, side: str, what: str) -> None:
         self.history.finals.append(Final(side, GROUP, *what.split("=")))
 
+    def _refused(self, name: str) -> None:
+        self.history.refused.append((OUTBOX, self._seqs[name]))
+
     def _restored(self, copied: str) -> None:
         self.history.restored.append(Restored(HOST, float(copied), self._time))
 
@@ -135,6 +140,8 @@ BAD = {
         "beat x; land x; beat y",
         # It was written before the copy was made.
         "save x; fault y; land y; restored 30",
+        # Refused, and nothing was put back.
+        "save x; refused x; end x applied",
     ],
     Rule.ONCE: [
         "fault x; land x; land x",
@@ -157,7 +164,7 @@ BAD = {
     Rule.MONOTONIC_READS: [
         "centre name=c; read name=c; read name=n0",
         "centre name=c; centre name=d; read name=d; read name=c",
-        "save x ?; read name=x; land x; life 2; read name=n0",
+        "save x ?; read name=x; land x; read; life 2; read name=n0",
         "save x ?; read name=x; life 2; read name=n0",
     ],
     Rule.MONOTONIC_WRITES: [
@@ -204,6 +211,10 @@ GOOD = [
     "beat x; beat y; end x merged taken up by 2; land y; end y applied",
     # It was written after the copy was made, and is in no journal any more.
     "save x; restored 1; life 2 t; read name=n0",
+    # Its refusal was told to a journal that was lost afterwards.
+    "save x; refused x; restored 30; life 2; end x applied",
+    # Read in the last moments of a process, and not in the journal yet.
+    "centre name=c; read name=c; life 2; read name=n0",
     "cast x; interrupted x",
     "cast x; end x expired its time was up",
     "save x; cast y; land x; hand y name=x",

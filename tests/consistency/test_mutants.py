@@ -199,7 +199,6 @@ UNTOUCHED = [
 ]
 
 HARMLESS = [
-    Case("epoch alone ignored", a_second_owner, Rule.FENCING),
     Case("batch alone reordered", a_cut, Rule.ORDER),
 ]
 """Defects that another part of the code makes up for: the rule is kept all the same."""

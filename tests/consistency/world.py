@@ -332,6 +332,7 @@ class World(Processes):
             handed=collecting.handed(logs.read(self.directory / "handed")),
             restored=self._restored,
             superseded=self._superseded,
+            refused=commits.refused(self._engine),
             nemesis=self._nemesis,
         )
         for directory in self._open_journals():

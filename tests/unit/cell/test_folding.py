@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 from nova import objects
 
+from nova_edge_bus.cell import audit
+from nova_edge_bus.cell import databases
 from nova_edge_bus.cell import floors
 from nova_edge_bus.cell import once
 from nova_edge_bus.cell import reached
@@ -121,3 +123,22 @@ def test_nobody_waits_for_whoever_commits_under_a_floor(centre: Centre) -> None:
         assert at(centre, entry, MANY) == ([0] if is_mysql else [])
     folding.fold(current.engines, current.outbox, current.stream, MANY + 1)
     assert at(centre, entry, MANY) == []
+
+
+def test_what_was_folded_away_is_not_lost_to_an_audit(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first audit was asked before the rows were deleted, and is answered only then."""
+    uuid = rows.instance(centre).uuid
+    entry = fault(centre, uuid, "once")
+    current = apply(centre, entry, MANY - 1)
+    asked = audit.question(entry.outbox, ADDRESS, [], settled=2)
+    floors.Folding().fold(current.engines, current.outbox, current.stream, MANY)
+    assert at(centre, entry, MANY - 1) == []
+    monkeypatch.setattr(databases, "engines", lambda: list(current.engines))
+    for settled in (None, MANY, 2 * MANY):
+        if settled is not None:
+            asked = audit.question(entry.outbox, ADDRESS, [MANY - 1], settled=settled)
+        answer = audit.answer(asked)
+        assert answer is not None
+        assert answer["floor"] == MANY
