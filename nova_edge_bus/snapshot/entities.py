@@ -6,6 +6,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import json
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
@@ -93,13 +94,15 @@ class Entity:
     ``central`` has every field ever learned and not known to be outdated; ``base`` names those
     that every reply has. ``view`` is central under our own unsettled writes. ``size`` is about
     what central takes as JSON, 0 while nobody has measured it, and ``counted`` what of it has
-    been added up.
+    been added up. ``tick`` is when central changed last, and ``changed_at`` says so of those
+    fields that did since the process began.
     """
 
     __slots__ = (
         "_view",
         "base",
         "central",
+        "changed_at",
         "counted",
         "key",
         "kind",
@@ -115,6 +118,7 @@ class Entity:
         self.version = version
         self.base = base
         self.central: dict[str, Any] = {}
+        self.changed_at: dict[str, int] = {}
         self.writes: list[Write] = []
         self.tick = 0
         self.size = 0
@@ -170,7 +174,7 @@ class Entity:
         data = {name: value for name, value in view.items() if name in fields}
         return primitives.make(self.kind, self.version, data)
 
-    def update_central(self, data: Mapping[str, Any]) -> bool:
+    def update_central(self, data: Mapping[str, Any], tick: int) -> bool:
         """Take over newer fields from the centre; whether anything is different now."""
         central = self.central
         different = {
@@ -190,8 +194,21 @@ class Entity:
             outdated = {name: central[name] for name in different.keys() & central.keys()}
             self.size += _json_size(different) - _json_size(outdated)
         central.update(different)
+        self.tick = tick
+        self.changed_at.update(dict.fromkeys(different, tick))
         self.changed()
         return True
+
+    def settled(self, fields: Iterable[str], tick: int) -> None:
+        """Take note that a write of ours, now applied, has said what is in these fields."""
+        self.tick = tick
+        self.changed_at.update(dict.fromkeys(fields, tick))
+
+    def unchanged_since(self, tick: int, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Of what the centre said after *tick*, the fields of which nothing newer is known."""
+        return {
+            name: value for name, value in data.items() if self.changed_at.get(name, 0) <= tick
+        }
 
     def drop_field(self, field: str) -> bool:
         """Forget a field that may be outdated; whether it was known."""

@@ -112,8 +112,7 @@ class Knowledge:
         elif (entity.version, entity.base) != (version, base):
             entity.version, entity.base = version, base
             entity.tick = self.tick
-        if entity.update_central(data):
-            entity.tick = self.tick
+        entity.update_central(data, self.tick)
         if entity.tick == self.tick:
             self._touched(entity)
         return entity
@@ -124,8 +123,7 @@ class Knowledge:
 
     def update(self, entity: Entity, data: Mapping[str, Any]) -> None:
         """Take over some newer fields of a known object."""
-        if entity.update_central(data):
-            entity.tick = self.tick
+        if entity.update_central(data, self.tick):
             self._touched(entity)
 
     def drop_field(self, instance: str, field: str) -> None:
@@ -213,10 +211,12 @@ class Knowledge:
         if write.answers_for:
             inner = {write.answers_for: dict(updates)}
             dataclasses.replace(write, changes={}, inner=inner).apply(fields)
+            news: Mapping[str, Any] = inner
         else:
-            fields.update(effects.news_in(updates, write))
-        entity.tick = self.tick
-        entity.update_central(fields)
+            news = effects.news_in(updates, write)
+            fields.update(news)
+        entity.update_central(fields, self.tick)
+        entity.settled((*write.changes, *write.inner, *news), self.tick)
         self._touched(entity)
 
     def forget(self, entity: Entity, *, but_within: Conditions | None = None) -> None:

@@ -98,6 +98,9 @@ def _learn_object(
         return None
     entity = known.entities.get(question.kind, key)
     if entity is not None and entity.tick > asked_at:
+        # Overtaken, but only in what has changed meanwhile; who asked has seen the rest of it.
+        if entity.version == primitive[primitives.VERSION]:
+            known.update(entity, entity.unchanged_since(asked_at, data))
         return key
     base = known.intern_base(question.kind, frozenset(data) - question.attributes)
     before = entity.tick if entity else -1

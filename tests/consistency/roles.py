@@ -150,6 +150,7 @@ def host(
         consumer_grace=3600.0,
         adoption_interval=3600.0,
         write_behind=write_behind,
+        compression="zstd",
     )
     # As nova-compute does: it is what takes the journal up.
     peer.serve("compute", host, object())

@@ -144,7 +144,8 @@ def _vanished(index: Index, read: Operation) -> Iterator[Violation]:
         writer = index.operations.get(value)
         if writer is None or index.place(read.group, field, value) is not None:
             continue
-        if not (index.is_out(value) or index.is_forgotten(writer)):
+        is_excused = index.is_forgotten(writer) or index.was_refused_in_lost_part(writer)
+        if not (index.is_out(value) or is_excused):
             yield Violation(
                 Rule.MONOTONIC_READS,
                 f"{read.name} read {field}={value!r}, and nothing became of that write",

@@ -90,6 +90,7 @@ def edge(url: str, directory: str, database: str, life: int) -> int:
         link_timeout=LINK_TIMEOUT,
         consumer_grace=CONSUMER_GRACE,
         write_behind=True,
+        compression="zstd",
     )
     # As nova-compute does: it is what takes the journal up.
     peer.serve("compute", HOST, object())

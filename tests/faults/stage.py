@@ -104,7 +104,8 @@ class Stage:
     def url(self, side: str, ports: Sequence[int] | None = None, **options: Any) -> str:
         """The transport URL of the processes that keep their journals in the directory *side*."""
         hosts = ",".join(f"{self._host}:{port}" for port in ports or self.ports)
-        options["journal_dir"] = self.directory / side
+        # Compressed as between far places, though all of this is near.
+        options = {"journal_dir": self.directory / side, "compression": "zstd", **options}
         query = "&".join(f"{name}={value}" for name, value in options.items())
         return f"edgebus://{hosts}/?{query}"
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import oslo_messaging
 import pytest
 from nova import exception
@@ -160,6 +162,48 @@ def test_late_reply_does_not_go_back_in_time(centre: Centre, edge: Edge) -> None
         edge.linked = False
         assert by_uuid(edge, uuid).power_state == 4
         assert [each.power_state for each in startup(edge)] == [4]
+
+
+def change(centre: Centre, uuid: str, **values: Any) -> None:
+    """Let the centre change an instance by itself."""
+    with direct():
+        central = objects.Instance.get_by_uuid(centre.context(), uuid)
+        central.update(values)
+        central.save()
+
+
+def test_late_reply_tells_what_our_write_left_alone(centre: Centre, edge: Edge) -> None:
+    """Whoever asked has seen it, and must not see less once the link is cut."""
+    uuid = rows.instance(centre).uuid
+    with over(edge):
+        startup(edge)
+        instance = by_uuid(edge, uuid)
+        message, asked_at = edge.messages[-1], edge.snapshot.moment()
+        instance.power_state = 4
+        instance.save()
+        change(centre, uuid, display_description="by the centre")
+        reply = edge.centre(edge.context().to_dict(), message)
+        edge.snapshot.learn(message, reply, asked_at=asked_at)
+        edge.linked = False
+        found = by_uuid(edge, uuid)
+        assert (found.power_state, found.display_description) == (4, "by the centre")
+
+
+def test_late_reply_is_older_than_a_write_that_changed_nothing(centre: Centre, edge: Edge) -> None:
+    uuid = rows.instance(centre, power_state=1).uuid
+    with over(edge):
+        startup(edge)
+        instance = by_uuid(edge, uuid)
+        message, asked_at = edge.messages[-1], edge.snapshot.moment()
+        change(centre, uuid, power_state=4)
+        reply = edge.centre(edge.context().to_dict(), message)
+        instance.power_state = 7
+        instance.power_state = 1
+        assert instance.obj_what_changed() == {"power_state"}
+        instance.save()
+        edge.snapshot.learn(message, reply, asked_at=asked_at)
+        edge.linked = False
+        assert by_uuid(edge, uuid).power_state == 1
 
 
 def test_refused_write_makes_the_instance_unknown(centre: Centre, edge: Edge) -> None:
