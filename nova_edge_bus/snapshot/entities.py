@@ -41,7 +41,8 @@ class Write:
     One is told from another by identity: there may be hundreds to look through.
     ``inner`` holds changes within the object in a field, by that field; ``answers_for`` is that
     field when the reply to the write tells of the object within. ``data`` is what the writer
-    held of the object, for an object that is not known.
+    held of the object, for an object that is not known. ``confirmed`` has the updates in the
+    centre's reply when that came before the replies to older writes, whose turn it is first.
     """
 
     seq: int
@@ -52,6 +53,7 @@ class Write:
     destroys: bool = False
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     answers_for: str = ""
+    confirmed: Mapping[str, Any] | None = None
 
     @property
     def identity(self) -> Identity:
@@ -297,7 +299,7 @@ class Entities:
     def unwrite(self, write: Write) -> Entity | None:
         """Take a write away again; its object is returned when it is known."""
         entity = self.get(write.kind, write.key)
-        writes = entity.writes if entity else self._strays.get(write.identity, [])
+        writes = self.writes_to(write.identity)
         if write in writes:
             writes.remove(write)
         if entity is not None:
@@ -305,6 +307,11 @@ class Entities:
         elif not writes:
             self._strays.pop(write.identity, None)
         return entity
+
+    def writes_to(self, identity: Identity) -> list[Write]:
+        """Our writes to an object, known or not, in their order."""
+        entity = self.get(*identity)
+        return self._strays.get(identity, []) if entity is None else entity.writes
 
     def strays(self, kind: str) -> Iterator[dict[str, Any]]:
         """Yield, for each unknown object with writes of ours, what is known of its fields."""

@@ -19,6 +19,7 @@ from nova_edge_bus.snapshot.conditions import Conditions
 from nova_edge_bus.snapshot.entities import KEY_FIELDS
 from nova_edge_bus.snapshot.entities import Entities
 from nova_edge_bus.snapshot.entities import Entity
+from nova_edge_bus.snapshot.entities import Identity
 from nova_edge_bus.snapshot.entities import Write
 
 _LASTING = {"PciDevice": frozenset({"id", "uuid", "compute_node_id", "address"})}
@@ -166,23 +167,53 @@ class Knowledge:
 
     def retract(self, seq: int) -> None:
         """A write of ours was not journaled after all, or another has taken it up."""
+        self.dirty_writes.add(seq)
         for write in self.writes.pop(seq, []):
             self.entities.unwrite(write)
             self.changed_at[write.kind] = self.tick
-        self.dirty_writes.add(seq)
+            self._settle_confirmed(write.identity)
 
     def settle(self, seq: int, reply: Any | None, failure: Mapping[str, Any] | None) -> None:
-        """A write of ours is applied, or refused."""
-        writes = self.writes.pop(seq, [])
-        self.dirty_writes.add(seq)
-        for number, write in enumerate(writes):
-            entity = self.entities.unwrite(write)
-            if entity is None:
-                self.changed_at[write.kind] = self.tick
-            elif failure is not None:
-                self._refused(entity, str(failure.get("class", "")))
-            else:
-                self._applied(entity, write, _updates_in(reply) if number == 0 else {})
+        """A write of ours is applied, or refused.
+
+        Replies may come in another order than the writes were applied in. One that comes before
+        that to an older write of the same object waits for it, and our write stays laid over.
+        """
+        for number, write in enumerate(list(self.writes.get(seq, ()))):
+            updates = _updates_in(reply) if number == 0 else {}
+            ahead = self.entities.writes_to(write.identity)
+            if failure is None and ahead and ahead[0].seq < seq:
+                write.confirmed = updates
+                continue
+            self._settle(write, updates, failure)
+            self._settle_confirmed(write.identity)
+
+    def _settle(
+        self, write: Write, updates: Mapping[str, Any], failure: Mapping[str, Any] | None
+    ) -> None:
+        self._take_out(write)
+        entity = self.entities.unwrite(write)
+        if entity is None:
+            self.changed_at[write.kind] = self.tick
+        elif failure is not None:
+            self._refused(entity, str(failure.get("class", "")))
+        else:
+            self._applied(entity, write, updates)
+
+    def _take_out(self, write: Write) -> None:
+        writes = self.writes[write.seq]
+        writes.remove(write)
+        if not writes:
+            del self.writes[write.seq]
+        self.dirty_writes.add(write.seq)
+
+    def _settle_confirmed(self, identity: Identity) -> None:
+        """Settle those whose turn it is, now that an older one is out of the way."""
+        while writes := self.entities.writes_to(identity):
+            updates = writes[0].confirmed
+            if updates is None:
+                break
+            self._settle(writes[0], updates, None)
 
     def part(self, entity: Entity) -> None:
         """Remember where an instance was that is about to be forgotten, of the latest few."""
@@ -230,6 +261,8 @@ class Knowledge:
     def gone(self, entity: Entity) -> None:
         """The object's row is deleted; sets of live rows stay complete without it."""
         self.coverage.void(entity.kind, {**entity.view, "deleted": True})
+        for write in [each for each in entity.writes if each.confirmed is not None]:
+            self._take_out(write)
         self.entities.remove(entity, keep_writes=False)
         self.changed_at[entity.kind] = self.tick
 

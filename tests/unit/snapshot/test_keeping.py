@@ -18,6 +18,7 @@ from tests.unit.snapshot.test_reads import absent
 from tests.unit.snapshot.test_reads import audit
 from tests.unit.snapshot.test_reads import by_uuid
 from tests.unit.snapshot.test_reads import startup
+from tests.unit.snapshot.test_writes import saved_twice
 
 
 class Store:
@@ -187,3 +188,19 @@ def test_another_scope_is_another_question(centre: Centre, edge: Edge) -> None:
             objects.InstanceList.get_by_host(edge.context(read_deleted="yes"), HOST)
         with absent():
             objects.InstanceList.get_by_host(edge.context(read_deleted="only"), HOST)
+
+
+def test_replies_in_another_order_survive_a_restart(centre: Centre, edge: Edge) -> None:
+    """The newer of two saves is confirmed, the older one is not, and the process ends."""
+    store = Store()
+    with over(edge):
+        uuid, older, newer = saved_twice(centre, edge)
+        store.keep(edge.snapshot)
+        edge.snapshot.settled(newer, None, None)
+        store.keep(edge.snapshot)
+        edge.snapshot = Snapshot(host=HOST, limit_bytes=1 << 20)
+        edge.snapshot.load(store.rows.items())
+        assert edge.snapshot.unsettled() == [older, newer]
+        for seq in (newer, older):
+            edge.snapshot.settled(seq, None, None)
+            assert by_uuid(edge, uuid).display_name == "second"
