@@ -145,10 +145,7 @@ class Router:
             self._remove(peer)
 
     def outgoing(self) -> collections.abc.Iterator[tuple[Key, bytes, list[messages.Message]]]:
-        """Packets to write now, each with its connection and its messages.
-
-        Once given they count as written, unless :meth:`unreachable` is told of the messages.
-        """
+        """Packets to write now, with connection and messages; once given they count as written."""
         for key, push in self._routes.pushes(_PUSHES_A_TURN, self._leaves_unread):
             peer = self._peers[key]
             peer.session.forward(push)
@@ -185,9 +182,7 @@ class Router:
         """When :meth:`tick` and :meth:`outgoing` have something to do next."""
         if self._dirty or self._farewells or self._routes.pushing:
             return 0.0
-        if self._push_at is not None:
-            return self._push_at
-        return self._deadlines.first()
+        return self._deadlines.first() if self._push_at is None else self._push_at
 
     def close(self, text: str) -> None:
         """End all sessions with GOODBYE; :meth:`outgoing` gives the last packets."""
