@@ -14,6 +14,7 @@ import copy
 import dataclasses
 import json
 import pathlib
+import statistics
 import sys
 import time
 
@@ -22,6 +23,7 @@ from bench import dissect
 from bench import lossy
 from bench import machine
 from bench import report
+from bench import usage
 from tests.faults import packets
 from tests.nova import lifecycle
 from tests.nova.bus import Bus
@@ -61,7 +63,8 @@ class Link:
 class Line:
     """One life, or a while without one, on one bus over one kind of link.
 
-    ``parts`` has what the bytes were, by kind of message.
+    ``parts`` has what the bytes were, by kind of message; ``compute_memory_bytes`` what a
+    nova-compute has in memory afterwards, the mean of them.
     """
 
     bus: str
@@ -76,6 +79,7 @@ class Line:
     journaled: int
     up_bytes: int
     down_bytes: int
+    compute_memory_bytes: int
     parts: dict[str, dissect.Part]
 
 
@@ -152,6 +156,10 @@ class Far:
             "idle", link, lifecycle.Step("idle", self._plan.idle_seconds, cost), None
         )
 
+    def _memory(self) -> collections.abc.Iterator[int]:
+        for compute in self._stack.computes:
+            yield usage.memory_bytes(compute.process.pid)
+
     def _told(
         self, what: str, link: Link, step: lifecycle.Step, slowest: lifecycle.Step | None
     ) -> Line:
@@ -167,6 +175,7 @@ class Far:
             journaled=step.cost.entries,
             up_bytes=step.cost.up_bytes,
             down_bytes=step.cost.down_bytes,
+            compute_memory_bytes=round(statistics.mean(self._memory())),
             parts=copy.deepcopy(dict(self._parts.kinds)),
         )
 
@@ -238,6 +247,7 @@ def _table(lines: list[Line]) -> str:
             "RPCs",
             "bytes up",
             "bytes down",
+            "compute MiB",
         )
     ]
     for one in sorted(lines, key=lambda each: (each.what == "idle", each.round_trip_ms)):
@@ -253,6 +263,7 @@ def _table(lines: list[Line]) -> str:
                 str(one.rpcs),
                 f"{one.up_bytes:,}",
                 f"{one.down_bytes:,}",
+                f"{one.compute_memory_bytes / 2**20:.0f}",
             )
         )
     return "\n".join(report.align(rows, 2))

@@ -58,6 +58,7 @@ def test_a_quick_run_measures_a_life_and_what_its_bytes_were(
     assert (life["bus"], life["what"], idle["what"]) == (bus, "short", "idle")
     assert (life["round_trip_ms"], life["loss_percent"]) == (20.0, 0.0)
     assert "unknown" not in life["parts"]
+    assert life["compute_memory_bytes"] > 1 << 20
     counted = sum(each["up_bytes"] + each["down_bytes"] for each in life["parts"].values())
     carried = life["up_bytes"] + life["down_bytes"]
     # What is under way when a life begins or ends may count for one and not the other.

@@ -14,11 +14,11 @@ from tests.unit.snapshot.centre import Centre
 from tests.unit.snapshot.centre import over
 from tests.unit.snapshot.edge import HOST
 from tests.unit.snapshot.edge import Edge
+from tests.unit.snapshot.test_orders import saved_twice
 from tests.unit.snapshot.test_reads import absent
 from tests.unit.snapshot.test_reads import audit
 from tests.unit.snapshot.test_reads import by_uuid
 from tests.unit.snapshot.test_reads import startup
-from tests.unit.snapshot.test_writes import saved_twice
 
 
 class Store:
