@@ -29,6 +29,7 @@ from nova_edge_bus.journal import outbox
 from nova_edge_bus.protocol import codec
 from nova_edge_bus.protocol import entrance
 from nova_edge_bus.protocol import messages
+from nova_edge_bus.runtime import prefetcher
 from nova_edge_bus.snapshot import snapshot
 
 _REPLY = b'[{"obj_what_changed": []}, null]'
@@ -182,8 +183,12 @@ def _overlay_off(database: str) -> None:
 
 @_mutant
 def _settled_writes_forgotten(database: str) -> None:
-    """A write that is settled leaves the overlay, and the view below it does not take it in."""
+    """A write that is settled leaves the overlay, and the view below it does not take it in.
+
+    What is asked ahead would make up for it, a moment after the link is back.
+    """
     _put(snapshot.Snapshot, "settled", lambda self, seq, reply, failure: self.retract(seq))
+    _put(prefetcher.Prefetcher, "tick", lambda self, address, now: None)
 
 
 @_mutant

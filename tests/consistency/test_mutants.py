@@ -25,7 +25,7 @@ from tests.faults import forker as forkers
 
 HOST = "edge-1"
 _AT_ONCE = 4
-_TRIES = 3
+_TRIES = 6
 """A defect needs a moment to show, and a slow process can miss it: a link may be back too soon."""
 _PATIENCE = 20.0
 """Seconds that a run waits at most for what a defect may keep pending for ever."""
